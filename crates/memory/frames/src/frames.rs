@@ -210,20 +210,22 @@ impl<M: Machine> Frames<M> {
             return Err(FrameFault::Misaligned(pfn, order));
         }
         let pool = self.zones.pool_of(pfn).ok_or(FrameFault::Foreign(pfn))?;
-        let info = pool.info(pool.offset(pfn) / 512);
+        let offset = pool.offset(pfn);
+        let Some(block) = pool.record(offset / 512) else { return Err(FrameFault::Free(pfn)) };
+        let info = block.info();
         match info.state() {
             State::Absent => return Err(FrameFault::Foreign(pfn)),
             State::Whole => return Err(FrameFault::Free(pfn)),
             State::Partial if order >= Order::LARGE => {
                 return Err(FrameFault::WrongOrder(pfn, Order::BASE, order));
             }
-            State::Partial if pool.is_free(pfn) => return Err(FrameFault::Free(pfn)),
+            State::Partial if pool.is_set(offset) => return Err(FrameFault::Free(pfn)),
             State::Large if info.order() != order => {
                 return Err(FrameFault::WrongOrder(pfn, info.order(), order));
             }
             _ => {}
         }
-        let owned = self.descriptor(pfn).is_some_and(|descriptor| descriptor.owner() != Owner::NONE);
+        let owned = self.owner_in(block, pfn) != Owner::NONE;
         self.check_allocated(pfn, order)?;
         let raw = pool.tag.at(pfn, order, info.kind());
         Ok(if owned { Raw(raw.0 | Raw::OWNED) } else { raw })

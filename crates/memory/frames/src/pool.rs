@@ -315,7 +315,17 @@ impl Pool {
     /// Tells whether the frame is free, as far as the pool knows: frames in per-CPU caches are not free here.
     pub(crate) fn is_free(&self, pfn: Pfn) -> bool {
         let offset = self.offset(pfn);
-        self.bits(offset / 512)[offset % 512 / 64] & 1 << (offset % 64) != 0
+        match self.info(offset / 512).state() {
+            State::Whole => true,
+            State::Partial => self.is_set(offset),
+            State::Large | State::Absent => false,
+        }
+    }
+
+    /// Tells whether the bit of a frame of a partial block says that it is free.
+    #[inline]
+    pub(crate) fn is_set(&self, offset: usize) -> bool {
+        self.words[offset / 64].load(Relaxed) & 1 << (offset % 64) != 0
     }
 }
 

@@ -9,6 +9,7 @@ use crate::handle::raw::Brand;
 use crate::pool::Pool;
 use crate::pool::block::{Block, State};
 use crate::pool::words::FRAMES;
+use crate::request::Owner;
 
 impl<M: Machine> Frames<M> {
     /// Returns the descriptor of any frame, to read it; or `None`: the frame is not managed here, the allocator was
@@ -116,6 +117,16 @@ impl<M: Machine> Frames<M> {
         }
         // SAFETY: `block_of` found that the block holds memory.
         unsafe { self.descriptors.get(pfn) }
+    }
+
+    /// Returns the owner that the descriptor of a frame of `block`, which holds memory, names.
+    #[inline]
+    pub(crate) fn owner_in(&self, block: &Block, pfn: Pfn) -> Owner {
+        if !block.described.is_filled() {
+            return Owner::NONE;
+        }
+        // SAFETY: the block holds memory.
+        unsafe { self.descriptors.get(pfn) }.map_or(Owner::NONE, Descriptor::owner)
     }
 
     /// Returns the descriptor of a frame; its block's are filled in if they were not.

@@ -1,7 +1,7 @@
 //! Making areas: of memory, and of devices.
 
-use rhumb_frames::{AllocClass, Contents, Frame, Owner, Request};
-use rhumb_machine::{PageSize, Pfn, PhysRange, Pinned, impossible};
+use rhumb_frames::{AllocClass, Anywhere, Contents, Frame, Owner, Request};
+use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange, Pinned, impossible};
 use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, TableMemory};
 
 use super::area::{Area, AreaKind, AreaRequest};
@@ -29,29 +29,35 @@ impl<H: Home> KernelMap<H> {
         let frames = Request::FRAME.near(request.near).owner(request.owner);
         let frames = if request.contents == Contents::Zeroed { frames.zeroed() } else { frames };
         let mut largest = request.largest.min(self.home.largest());
+        let small = frames.class(request.class);
+        let small_leaf = Entry::leaf(PhysAddr::ZERO, PageSize::Size4K, attributes).bits();
         self.make_area(pinned, AreaKind::Memory, request.owner, (0, request.pages), |size, _| {
+            if size == PageSize::Size4K {
+                let frame = match self.home.alloc(pinned, small) {
+                    Ok(frame) => frame,
+                    Err(_) => self.alloc_waiting(pinned, small)?,
+                };
+                return Ok(Some(Entry::from_bits(small_leaf | Frame::into_pfn(frame).addr().get())));
+            }
             if size > largest {
                 return Ok(None);
             }
             // A large block is a convenience: no reclaimer runs for it, and a request that found none asks no more.
-            let smaller = size.smaller();
-            let class = if smaller.is_some() { AllocClass::Atomic } else { request.class };
-            let frames = frames.order(size.order()).class(class);
-            let frame = match (self.home.alloc(pinned, frames), smaller) {
-                (Ok(frame), _) => frame,
-                (Err(_), Some(smaller)) => {
-                    largest = smaller;
-                    return Ok(None);
-                }
-                // Frames that wait for a flush are as good as others. Where none waits, another CPU may have given them
-                // back just now.
-                (Err(_), None) => {
-                    self.reclaim(pinned);
-                    self.home.alloc(pinned, frames).map_err(AreaError::NoFrame)?
-                }
+            let large = frames.order(size.order()).class(AllocClass::Atomic);
+            let Ok(frame) = self.home.alloc(pinned, large) else {
+                largest = size.smaller().unwrap_or(largest);
+                return Ok(None);
             };
             Ok(Some(Entry::leaf(Frame::into_pfn(frame).addr(), size, attributes)))
         })
+    }
+
+    /// Takes a frame after all that waited for a flush has come back: such frames are as good as others. Where none waits,
+    /// another CPU may have given them back just now.
+    #[cold]
+    fn alloc_waiting(&self, pinned: Pinned<'_>, request: Request) -> Result<Frame<Anywhere>, AreaError> {
+        self.reclaim(pinned);
+        self.home.alloc(pinned, request).map_err(AreaError::NoFrame)
     }
 
     /// Maps the memory of a device, with a cache mode that is right for one: uncached, or write-combining.
@@ -115,17 +121,16 @@ impl<H: Home> KernelMap<H> {
         let region = self.region_for(pages)?;
         let (per_unit, level) = (region.unit.frames(), region.level());
         let area = self.take_area(pinned, region, kind, owner, (from, pages))?;
-        let mut tables = self.home.tables();
-        let filled =
-            self.for_each_entry_of(&mut tables, level, area.held.range(), |tables, table, index, nth| {
-                let skipped = if nth == 0 { from } else { 0 };
-                let first = (nth * per_unit + skipped) - from;
-                let part = (skipped, (per_unit - skipped).min(pages - first), first);
-                let entry = fill(self, pinned, tables, kind, level, part, &mut leaf)?;
-                debug_assert_eq!(tables.read(table, index), Entry::EMPTY, "an entry of a free unit");
-                tables.write(table, index, entry);
-                Ok(())
-            });
+        let (mut tables, range) = (self.home.tables(), (area.held.range(), area.table));
+        let filled = self.for_each_entry_of(&mut tables, level, range, |tables, table, index, nth| {
+            let skipped = if nth == 0 { from } else { 0 };
+            let first = (nth * per_unit + skipped) - from;
+            let part = (skipped, (per_unit - skipped).min(pages - first), first);
+            let entry = fill(self, pinned, tables, kind, region.unit, part, &mut leaf)?;
+            debug_assert_eq!(tables.read(table, index), Entry::EMPTY, "an entry of a free unit");
+            tables.write(table, index, entry);
+            Ok(())
+        });
         match filled {
             Ok(()) => Ok(area),
             Err(error) => {
@@ -159,17 +164,21 @@ impl<H: Home> KernelMap<H> {
         };
         let (all, own) = (held.range(), waiting::without_guard(held.range()));
         let start = region.address_of(own.start()).plus(from * PageSize::Size4K.bytes());
-        let mut area = Area { held, start, pages, owner, level: region.level(), kind, is_charged };
+        let table = match make_upper_tables(self, pinned, &mut self.home.tables(), region.unit, all) {
+            Ok(table) => table,
+            Err(error) => {
+                if is_charged {
+                    self.accounts.uncharge(owner, pages);
+                }
+                if region.arena.free(pinned, held).is_err() {
+                    impossible!("the range was taken from this arena");
+                }
+                return Err(error);
+            }
+        };
+        let mut area = Area { held, start, pages, owner, level: region.level(), kind, is_charged, table };
         let facts = area.facts();
         area.held.set_word(facts.pack());
-        if let Err(error) = make_upper_tables(self, pinned, &mut self.home.tables(), region.unit, all) {
-            self.uncharge(&area);
-            area.held.set_word(0);
-            if region.arena.free(pinned, area.held).is_err() {
-                impossible!("the range was taken from this arena");
-            }
-            return Err(error);
-        }
         Ok(area)
     }
 

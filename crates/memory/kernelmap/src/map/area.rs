@@ -3,7 +3,7 @@
 use core::fmt;
 
 use rhumb_frames::{AllocClass, Contents, Owner, Preference};
-use rhumb_machine::{PageSize, VirtAddr, VirtRange};
+use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::{Access, ENTRIES};
 
 use crate::arena::HeldRange;
@@ -209,6 +209,8 @@ pub struct Area {
     pub(super) kind: AreaKind,
     /// Whether its pages count against its owner's limit.
     pub(super) is_charged: bool,
+    /// The table of its first entry: it stays permanently, so that no later call looks for it.
+    pub(super) table: Pfn,
 }
 
 impl Area {

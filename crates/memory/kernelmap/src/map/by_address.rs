@@ -5,16 +5,13 @@
 //! record's address, each inverted, so that they name no memory that there is ([`super::hidden`]).
 #![expect(unsafe_code, reason = "makes handles of addresses")]
 
-use core::convert::Infallible;
-
-use rhumb_machine::{PageSize, VirtAddr, impossible};
-use rhumb_pagetable::{Entry, TableMemory, bits, descend};
+use rhumb_machine::{PageSize, VirtAddr};
+use rhumb_pagetable::{ENTRIES, Entry, TableMemory, bits, descend};
 
 use super::KernelMap;
 use super::area::{Area, Facts};
 use super::home::Home;
-use super::region::{GUARD_UNITS, Region, for_each_entry};
-use crate::arena::Units;
+use super::region::{GUARD_UNITS, Region, table_of};
 
 impl<H: Home> KernelMap<H> {
     /// Gives up the handle of an area, and returns its first address. [`KernelMap::recover`] makes the handle anew.
@@ -51,21 +48,19 @@ impl<H: Home> KernelMap<H> {
         // promise.
         let held = unsafe { region.arena.held_at(!(step.entry.bits() | bits::PRESENT)) }?;
         self.set_guard(region, guard, Entry::EMPTY);
-        let facts = Facts::unpack(held.word())?;
-        let Facts { kind, owner, pages, is_charged, .. } = facts;
-        Some(Area { held, start, pages, owner, level: region.level(), kind, is_charged })
+        let Facts { kind, owner, pages, is_charged, .. } = Facts::unpack(held.word())?;
+        let table = match step.index + GUARD_UNITS as usize {
+            ENTRIES.. => table_of(&self.home, &tables, region.unit, unit)?,
+            _ => step.table,
+        };
+        Some(Area { held, start, pages, owner, level: region.level(), kind, is_charged, table })
     }
 
     fn set_guard(&self, region: &Region<H::Machine>, guard: u64, entry: Entry) {
-        let Some(units) = Units::of_length(guard, GUARD_UNITS) else {
-            return impossible!("a guard is inside of its region");
-        };
         let mut tables = self.home.tables();
-        let Ok(()) =
-            for_each_entry(&self.home, &mut tables, region.unit, units, |tables, table, index, _| {
-                tables.write(table, index, entry);
-                Ok::<_, Infallible>(())
-            });
+        if let Some(table) = table_of(&self.home, &tables, region.unit, guard) {
+            tables.write(table, guard as usize % ENTRIES, entry);
+        }
     }
 
     /// Returns the frame that is mapped at an address of the map; `None` where none is.

@@ -39,7 +39,7 @@ impl MapLayout {
         }
     }
 
-    /// Returns how many bytes the tables take: 42 KiB, and 9 KiB for each CPU.
+    /// Returns how many bytes the tables take: 42 KiB, and 10 KiB for each CPU.
     pub const fn storage_bytes(self) -> usize {
         let arenas = self.small.storage_bytes() + (UNITS.len() - 1) * self.large.storage_bytes();
         arenas.next_multiple_of(8) + UNITS.len() * 8 + self.own_bytes()

@@ -63,7 +63,7 @@ impl<H: Home> KernelMap<H> {
         let Ok(()) = self.for_each_entry_of(
             &mut tables,
             area.level,
-            area.held.range(),
+            (area.held.range(), area.table),
             |tables, table, index, nth| {
                 change.set(tables, table, index, area.level, nth * per_unit);
                 Ok::<_, Infallible>(())
@@ -99,7 +99,7 @@ impl<H: Home> KernelMap<H> {
                 Ok(())
             }
         };
-        self.for_each_entry_of(tables, area.level, area.held.range(), split)
+        self.for_each_entry_of(tables, area.level, (area.held.range(), area.table), split)
     }
 
     /// Splits the page of an entry, and that below it, until none reaches over its page `border`.

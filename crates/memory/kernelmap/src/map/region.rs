@@ -60,36 +60,48 @@ impl<M: Machine> Region<M> {
 /// The entries of the units of an area, in one table after the other.
 ///
 /// Calls `act` with each entry's table, its index, and the number of its unit in `units`, as long as it says so, and
-/// returns what it said last.
+/// returns what it said last. `first` is the table of the first entry.
 ///
-/// Cost: a walk for each 512 units.
+/// Cost: a walk for each further table.
+#[inline(always)]
 pub(super) fn for_each_entry<H: Home, E>(
     home: &H,
     tables: &mut H::Tables,
     unit: PageSize,
     units: Units,
+    first: Pfn,
     mut act: impl FnMut(&mut H::Tables, Pfn, usize, u64) -> Result<(), E>,
 ) -> Result<(), E> {
-    let (root, mut nth) = (home.root(), 0);
+    let (mut nth, mut table) = (0, Some(first));
     while nth < units.count() {
-        let address = VirtAddr::new((units.start() + nth) << unit.shift());
-        let Some(step) =
-            descend(tables, root, address, unit.level()).filter(|step| step.level == unit.level())
-        else {
-            impossible!("the tables above {address} were made before the area");
-            nth += 1;
-            continue;
-        };
-        let end = (nth + (ENTRIES - step.index) as u64).min(units.count());
-        for (index, nth) in (step.index..).zip(nth..end) {
-            act(tables, step.table, index, nth)?;
+        let index = (units.start() + nth) as usize % ENTRIES;
+        let end = (nth + (ENTRIES - index) as u64).min(units.count());
+        if let Some(table) = table {
+            for (index, nth) in (index..).zip(nth..end) {
+                act(tables, table, index, nth)?;
+            }
         }
         nth = end;
+        if nth < units.count() {
+            table = table_of(home, tables, unit, units.start() + nth);
+        }
     }
     Ok(())
 }
 
-/// Makes the tables above the entries of `units`, where they are missing.
+/// Returns the table that has the entry of a unit.
+///
+/// Cost: a walk.
+pub(super) fn table_of<H: Home>(home: &H, tables: &H::Tables, unit: PageSize, number: u64) -> Option<Pfn> {
+    let address = VirtAddr::new(number << unit.shift());
+    match descend(tables, home.root(), address, unit.level()) {
+        Some(step) if step.level == unit.level() => Some(step.table),
+        _ => impossible!("the tables above {address} were made before the area" => None),
+    }
+}
+
+/// Makes the tables above the entries of `units`, where they are missing, and returns the table of the first entry past
+/// the guard's.
 ///
 /// # Errors
 /// [`AreaError::NoTable`]. The tables that were made stay.
@@ -101,20 +113,23 @@ pub(super) fn make_upper_tables<H: Home>(
     tables: &mut H::Tables,
     unit: PageSize,
     units: Units,
-) -> Result<(), AreaError> {
-    let mut at = units.start();
+) -> Result<Pfn, AreaError> {
+    let (mut at, mut first) = (units.start(), None);
     while at < units.end() {
         let address = VirtAddr::new(at << unit.shift());
-        loop {
+        let table = loop {
             match descend(tables, map.home.root(), address, unit.level()) {
                 Some(step) if step.level > unit.level() => make_table(map, pinned, address, step)?,
-                Some(_) => break,
+                Some(step) => break step.table,
                 None => return impossible!("{address} is canonical" => Err(AreaError::NoTable)),
             }
-        }
+        };
         at = (at / ENTRIES as u64 + 1) * ENTRIES as u64;
+        if at > units.start() + GUARD_UNITS {
+            first.get_or_insert(table);
+        }
     }
-    Ok(())
+    first.ok_or(AreaError::NoTable)
 }
 
 /// Makes the table that a walk to `address` has found missing at `missing`, unless another CPU makes it first.
@@ -152,24 +167,36 @@ fn make_table<H: Home>(
 /// Those of `leaf`, and [`AreaError::NoTable`]. All frames and tables are given back then; no CPU has reached them.
 ///
 /// A recursion at most three deep.
+#[inline(always)]
 pub(super) fn fill<H: Home>(
     map: &KernelMap<H>,
     pinned: Pinned<'_>,
     tables: &mut H::Tables,
     kind: AreaKind,
-    level: u8,
+    size: PageSize,
     (from, pages, first): (u64, u64, u64),
     leaf: &mut impl FnMut(PageSize, u64) -> Result<Option<Entry>, AreaError>,
 ) -> Result<Entry, AreaError> {
-    let Some(size) = PageSize::from_level(level) else {
-        return impossible!("no page has level {level}" => Err(AreaError::NoTable));
-    };
     if from == 0
         && pages == size.frames()
         && let Some(entry) = leaf(size, first)?
     {
         return Ok(entry);
     }
+    fill_table(map, pinned, tables, kind, size, (from, pages, first), leaf)
+}
+
+/// Fills a table of pages smaller than `size`, as [`fill`] does, and returns the entry for it.
+#[inline(never)]
+fn fill_table<H: Home>(
+    map: &KernelMap<H>,
+    pinned: Pinned<'_>,
+    tables: &mut H::Tables,
+    kind: AreaKind,
+    size: PageSize,
+    (from, pages, first): (u64, u64, u64),
+    leaf: &mut impl FnMut(PageSize, u64) -> Result<Option<Entry>, AreaError>,
+) -> Result<Entry, AreaError> {
     let Some(smaller) = size.smaller() else {
         return impossible!("the smallest page is mapped or an error" => Err(AreaError::NoTable));
     };
@@ -179,10 +206,10 @@ pub(super) fn fill<H: Home>(
     while at < end {
         let next = ((at / smaller.frames() + 1) * smaller.frames()).min(end);
         let part = (at % smaller.frames(), next - at, first + (at - from));
-        match fill(map, pinned, tables, kind, level - 1, part, leaf) {
+        match fill(map, pinned, tables, kind, smaller, part, leaf) {
             Ok(entry) => tables.write(table, (at / smaller.frames()) as usize, entry),
             Err(error) => {
-                release(&map.home, pinned, tables, kind, level, entry);
+                release(&map.home, pinned, tables, kind, size.level(), entry);
                 return Err(error);
             }
         }

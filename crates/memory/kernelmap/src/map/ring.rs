@@ -1,5 +1,6 @@
 //! [`Ring`]: the areas that a CPU has given back, and that wait for a flush, oldest first.
 
+use rhumb_machine::Pfn;
 use rhumb_sync::Lock;
 
 use super::area::AreaKind;
@@ -18,6 +19,8 @@ pub(super) struct Waiting {
     pub(super) level: u8,
     pub(super) kind: AreaKind,
     pub(super) reach: Reach,
+    /// The table of the first entry.
+    pub(super) table: Pfn,
 }
 
 /// See the module.

@@ -16,7 +16,7 @@
 use core::fmt;
 
 use arrayvec::ArrayVec;
-use rhumb_machine::{CpuId, Machine, Pinned, impossible};
+use rhumb_machine::{CpuId, Machine, Pfn, Pinned, impossible};
 use rhumb_pagetable::flush::batch::FLUSH_PAGES_MAX;
 use rhumb_pagetable::{Entry, FlushBatch, TableMemory};
 use rhumb_sync::atomic::Relaxed;
@@ -103,21 +103,22 @@ impl<H: Home> KernelMap<H> {
     /// Hides the entries of an area, as far as they were filled, and has it wait.
     pub(super) fn retire(&self, pinned: Pinned<'_>, area: Area) {
         let facts = Facts { kind: AreaKind::Waiting, is_charged: false, ..area.facts() };
-        let Area { mut held, pages, level, kind, .. } = area;
+        let Area { mut held, pages, level, kind, table, .. } = area;
         held.set_word(facts.pack());
         let mut tables = self.home.tables();
         let mut reach = Reach::Running;
-        let Ok(()) = self.for_each_entry_of(&mut tables, level, held.range(), |tables, table, index, _| {
-            let entry = tables.read(table, index);
-            if entry.is_present() {
-                if entry.child(level).is_some() {
-                    reach = Reach::All;
+        let Ok(()) =
+            self.for_each_entry_of(&mut tables, level, (held.range(), table), |tables, table, index, _| {
+                let entry = tables.read(table, index);
+                if entry.is_present() {
+                    if entry.child(level).is_some() {
+                        reach = Reach::All;
+                    }
+                    tables.write(table, index, hide(entry));
                 }
-                tables.write(table, index, hide(entry));
-            }
-            Ok::<_, core::convert::Infallible>(())
-        });
-        let waiting = Waiting { held, pages, stamp: self.flushes.stamp(), level, kind, reach };
+                Ok::<_, core::convert::Infallible>(())
+            });
+        let waiting = Waiting { held, pages, stamp: self.flushes.stamp(), level, kind, reach, table };
         match self.policy() {
             // A device may be mapped in another cache mode next, which no CPU may do while it has the old one.
             _ if kind == AreaKind::Device => self.flush_these(pinned, core::iter::once(waiting).collect()),
@@ -127,16 +128,18 @@ impl<H: Home> KernelMap<H> {
         }
     }
 
-    /// Calls `act` for the entries of the units of a range, but for those of its guard.
+    /// Calls `act` for the entries of the units of a range, but for those of its guard. `first` is the table of the first of
+    /// them.
+    #[inline(always)]
     pub(super) fn for_each_entry_of<E>(
         &self,
         tables: &mut H::Tables,
         level: u8,
-        range: Units,
-        act: impl FnMut(&mut H::Tables, rhumb_machine::Pfn, usize, u64) -> Result<(), E>,
+        (range, first): (Units, Pfn),
+        act: impl FnMut(&mut H::Tables, Pfn, usize, u64) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(region) = self.region(level) else { return Ok(()) };
-        for_each_entry(&self.home, tables, region.unit, without_guard(range), act)
+        for_each_entry(&self.home, tables, region.unit, without_guard(range), first, act)
     }
 
     /// Has an area wait for a full flush, takes along what waits no longer, and flushes where too much waits.
@@ -261,17 +264,18 @@ impl<H: Home> KernelMap<H> {
     /// Gives back the frames, the tables and the addresses of an area whose flush is over. Returns how many frames they
     /// were.
     fn harvest(&self, pinned: Pinned<'_>, waiting: Waiting) -> u64 {
-        let Waiting { mut held, level, kind, .. } = waiting;
+        let Waiting { mut held, level, kind, table, .. } = waiting;
         let mut tables = self.home.tables();
         let mut frames = 0;
-        let Ok(()) = self.for_each_entry_of(&mut tables, level, held.range(), |tables, table, index, _| {
-            let entry = tables.read(table, index);
-            if let Some(was) = revealed(entry) {
-                tables.write(table, index, Entry::EMPTY);
-                frames += release(&self.home, pinned, tables, kind, level, was);
-            }
-            Ok::<_, core::convert::Infallible>(())
-        });
+        let Ok(()) =
+            self.for_each_entry_of(&mut tables, level, (held.range(), table), |tables, table, index, _| {
+                let entry = tables.read(table, index);
+                if let Some(was) = revealed(entry) {
+                    tables.write(table, index, Entry::EMPTY);
+                    frames += release(&self.home, pinned, tables, kind, level, was);
+                }
+                Ok::<_, core::convert::Infallible>(())
+            });
         held.set_word(0);
         let freed = self.region(level).map(|region| region.arena.free(pinned, held));
         if !matches!(freed, Some(Ok(()))) {

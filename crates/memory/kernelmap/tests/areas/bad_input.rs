@@ -136,7 +136,7 @@ fn a_map_fits_into_its_memory_for_any_number_of_cpus() {
         for cpus in [1, 2, 3, 63, 64, 65, 255, 256, 1023, 1024] {
             let layout = MapLayout::new(cpus).unwrap();
             let words = layout.storage_bytes() / 8;
-            assert!(layout.storage_bytes() <= (45 << 10) + cpus * (9 << 10) + (cpus * 512), "{cpus} CPUs");
+            assert!(layout.storage_bytes() <= (45 << 10) + cpus * (10 << 10) + (cpus * 512), "{cpus} CPUs");
             for skipped in 0..8 {
                 let memory = &mut vec![!0u64; words + skipped].leak()[skipped..];
                 let map = world.another(layout, pinned, memory).unwrap();
