@@ -18,8 +18,8 @@ pub fn idle() -> ! {
     }
 }
 
-/// Tidies up before the CPU halts: lets the screen show all that was written, gives back the frames and objects that others asked it for, and fills up the direct
-/// map's reserve.
+/// Tidies up before the CPU halts: lets the screen show all that was written, gives back the frames, objects and
+/// addresses that other CPUs asked it for, and fills up the direct map's reserve.
 pub fn tidy_up() {
     logging::show_waiting();
     screen::draw();
@@ -29,6 +29,7 @@ pub fn tidy_up() {
         if let Some(slabs) = mm::objects::slabs() {
             slabs.tick(guard.pinned());
         }
+        mm::kernel_map::tick(guard.pinned());
     }
     mm::direct_map::table_supply::fill_if_wanted();
 }

@@ -188,6 +188,18 @@ impl<H: Home> KernelMap<H> {
         FlushPolicy::from_number(before)
     }
 
+    /// Gives back the addresses that other CPUs asked this one for, because they found none; one load for each size of unit
+    /// where they did not. For the idle loop and the timer.
+    pub fn tick(&self, pinned: Pinned<'_>) {
+        self.regions.iter().for_each(|region| region.arena.tick(pinned));
+    }
+
+    /// Has the CPUs that have needed no address but their own since the last call give back the addresses that they keep,
+    /// at their next [`KernelMap::tick`]. For a thread that runs every few seconds.
+    pub fn trim(&self, pinned: Pinned<'_>) {
+        self.regions.iter().for_each(|region| region.arena.trim(pinned));
+    }
+
     /// Sets how many pages may wait with each CPU before it flushes, and returns how many they were. At first: a 64th
     /// of all memory, divided by the CPUs, but 2,048 at most and 64 at least.
     pub fn set_most_waiting(&self, pages: u64) -> u64 {

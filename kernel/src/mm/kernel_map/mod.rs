@@ -185,6 +185,20 @@ pub fn reclaim() -> u64 {
     map().map_or(0, |map| map.reclaim(MACHINE.pin().pinned()))
 }
 
+/// Gives back the addresses that other CPUs asked this one for ([`KernelMap::tick`]).
+pub fn tick(pinned: Pinned<'_>) {
+    if let Some(map) = map() {
+        map.tick(pinned);
+    }
+}
+
+/// Has CPUs let go of addresses that they have not needed for a while ([`KernelMap::trim`]).
+pub fn trim(pinned: Pinned<'_>) {
+    if let Some(map) = map() {
+        map.trim(pinned);
+    }
+}
+
 /// Checks the map's structures and each entry of its tables. No other CPU may use the map meanwhile.
 ///
 /// # Errors

@@ -32,6 +32,8 @@ pub struct KernelMapReport {
     pub total_bytes: u64,
     /// Bytes of addresses that are free, or that CPUs keep for themselves.
     pub free_bytes: u64,
+    /// Those that CPUs keep.
+    pub kept_bytes: u64,
     /// Areas that wait for a flush.
     pub waiting_areas: u64,
     /// Pages of these areas.
@@ -88,6 +90,7 @@ impl<H: Home> KernelMap<H> {
             let arena = region.arena.report();
             sum.total_bytes += arena.total_units << region.unit.shift();
             sum.free_bytes += (arena.free_units + arena.kept_units) << region.unit.shift();
+            sum.kept_bytes += arena.kept_units << region.unit.shift();
         }
         sum
     }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use rhumb_hosted::mmu::{MmuConfig, Use};
 use rhumb_kernelmap::{Area, AreaRequest, FlushPolicy};
-use rhumb_machine::{CpuId, Machine};
+use rhumb_machine::{CpuId, Machine, Pinned};
 
 use crate::world::{MIB, Random, World, as_cpu_0};
 
@@ -70,4 +70,36 @@ fn batched() {
 #[test]
 fn lazy() {
     run(FlushPolicy::Lazy);
+}
+
+fn as_cpu(world: &'static World, cpu: usize, body: impl FnOnce(Pinned<'_>) + Send) {
+    let run = || {
+        world.ground.machine.enter(CpuId::new(cpu).unwrap(), |_| body(world.ground.machine.pin().pinned()))
+    };
+    std::thread::scope(|scope| scope.spawn(run).join().unwrap().unwrap());
+}
+
+/// A CPU that makes no area any more, and only ticks, keeps no address that another CPU could have.
+#[test]
+fn addresses_of_an_idle_cpu_come_back() {
+    let world = World::new(2, 32 * MIB, MmuConfig::plain(2));
+    let kept = || world.map.report().kept_bytes;
+    let trim = |pinned: Pinned<'_>| {
+        world.map.trim(pinned);
+        world.map.trim(pinned);
+    };
+    as_cpu(world, 1, |pinned| {
+        let areas: Vec<_> = (0..40).map(|_| world.map.alloc(pinned, AreaRequest::new(3)).unwrap()).collect();
+        areas.into_iter().for_each(|area| world.map.free(pinned, area).unwrap());
+        world.map.reclaim(pinned);
+        world.map.tick(pinned);
+        assert!(kept() > 0, "no CPU asked for them");
+    });
+    as_cpu(world, 0, trim);
+    as_cpu(world, 1, |pinned| {
+        assert!(kept() > 0, "only the CPU itself touches what it keeps");
+        world.map.tick(pinned);
+        assert_eq!(kept(), 0);
+    });
+    as_cpu(world, 0, |pinned| world.assert_empty(pinned));
 }
