@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 
 use rhumb_kernelmap::AreaKind;
 use rhumb_kernelmap::map::AreaReport;
-use rhumb_machine::{Counted, MAX_NODES, PageSize, VirtRange};
+use rhumb_machine::{Counted, MAX_NODES, PageSize, VirtAddr, VirtRange};
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Human, Output, Table};
 use rhumb_pagetable::{Join, Leaves, PageCounts, Permissions, Spans};
 
@@ -24,7 +24,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         usage: "[check]",
         summary: "the kernel map: what is mapped there, by what pages, for what owner",
         help: "One line a range, as pmap shows them: its first address, KiB of addresses, KiB of memory behind them, rights,\n\
-               pages by size, what it is, whose it is. Areas that wait for a flush are counted ('vmallocinfo' lists them).\n\
+               pages by size, what it is, whose it is. Areas in a row that are alike have one line, with their number; an\n\
+               area has a line for each run of its rights. Areas that wait for a flush are counted ('vmallocinfo' lists them).\n\
                The last line compares the list with the page tables. 'kmap check' checks every structure of the map,\n\
                too; no other CPU may change it meanwhile.",
         complete: Complete::Words(&["check"]),
@@ -61,14 +62,21 @@ fn kmap(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output)
     let mut table = Table::new(out, COLUMNS);
     list_fixed(&mut table, kernel.boot);
     let mut sum = Sum::default();
+    let mut run = Run::default();
     let walked = map.for_each_area(|area| {
-        let mapped = Mapped::of(area.range);
-        sum.add(&area, mapped.pages);
-        if area.kind != AreaKind::Waiting {
-            row(&mut table, area.range, &mapped, &area.kind, &Name(area.owner));
+        let mut pages = PageCounts::NONE;
+        for span in Spans::new(Leaves::new(tables::reader(), tables::root(), area.range), Join::Virtual) {
+            pages.add_all(span.pages);
+            if area.kind != AreaKind::Waiting {
+                let range = layout::range(span.virt, span.bytes);
+                let mapped = Mapped { pages: span.pages, permissions: Some(span.permissions) };
+                run.add(&mut table, AreaReport { range, ..area }, mapped);
+            }
         }
+        sum.add(&area, pages);
         if table.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+    run.finish(&mut table);
     if table.interrupted() {
         return Err(CommandError::Interrupted);
     }
@@ -76,26 +84,64 @@ fn kmap(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output)
     finish(map, sum, is_check, out)
 }
 
-/// The pages of an area's addresses, and their rights.
+/// The pages of a range, and their rights.
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Mapped {
     pages: PageCounts,
     permissions: Option<Permissions>,
 }
 
-impl Mapped {
-    fn of(range: VirtRange) -> Self {
-        let mut mapped = Self { pages: PageCounts::NONE, permissions: None };
-        for leaf in Leaves::new(tables::reader(), tables::root(), range) {
-            mapped.pages.add(leaf.size, 1);
-            mapped.permissions.get_or_insert(leaf.permissions);
+/// Areas in a row that are alike, which have one line: there may be a million slabs.
+#[derive(Default)]
+struct Run {
+    first: Option<(AreaReport, Mapped)>,
+    count: u64,
+}
+
+impl Run {
+    fn add(&mut self, table: &mut Table<'_>, area: AreaReport, mapped: Mapped) {
+        let is_alike = |(first, pages): &(AreaReport, Mapped)| {
+            let of = |area: &AreaReport| (area.kind, area.owner, area.range.bytes());
+            of(first) == of(&area) && *pages == mapped
+        };
+        if !self.first.as_ref().is_some_and(is_alike) {
+            self.finish(table);
+            self.first = Some((area, mapped));
         }
-        mapped
+        self.count += 1;
+    }
+
+    fn finish(&mut self, table: &mut Table<'_>) {
+        let Some((area, mapped)) = self.first.take() else { return };
+        let count = core::mem::take(&mut self.count);
+        if count > 1 {
+            let what = format_args!("{} x {count}", area.kind);
+            row(
+                table,
+                (area.range.start(), area.range.bytes() * count),
+                &mapped.times(count),
+                &what,
+                &Name(area.owner),
+            );
+        } else {
+            row(table, (area.range.start(), area.range.bytes()), &mapped, &area.kind, &Name(area.owner));
+        }
+    }
+}
+
+impl Mapped {
+    /// Returns so many times the pages.
+    const fn times(self, count: u64) -> Self {
+        let PageCounts { size_4k, size_2m, size_1g } = self.pages;
+        let pages =
+            PageCounts { size_4k: size_4k * count, size_2m: size_2m * count, size_1g: size_1g * count };
+        Self { pages, ..self }
     }
 }
 
 fn row(
     table: &mut Table<'_>,
-    range: VirtRange,
+    (start, bytes): (VirtAddr, u64),
     mapped: &Mapped,
     what: &dyn fmt::Display,
     owner: &dyn fmt::Display,
@@ -105,8 +151,8 @@ fn row(
         None => &"----",
     };
     table.row(&[
-        &format_args!("{:016x}", range.start().get()),
-        &(range.bytes() / 1024),
+        &format_args!("{:016x}", start.get()),
+        &(bytes / 1024),
         &(mapped.pages.bytes() / 1024),
         permissions,
         &mapped.pages,
@@ -133,17 +179,29 @@ fn list_fixed(table: &mut Table<'_>, boot: &Boot) {
             continue;
         }
         if let Some((range, mapped)) = stacks.take() {
-            row(table, range, &mapped, &format_args!("stacks of {}", Counted(boot.cpus, "CPU")), &"boot");
+            row(
+                table,
+                (range.start(), range.bytes()),
+                &mapped,
+                &format_args!("stacks of {}", Counted(boot.cpus, "CPU")),
+                &"boot",
+            );
         }
         let device = boot.devices.iter().find(|device| device.virt == span.virt);
         let what: &dyn fmt::Display = match &device {
             Some(device) => &device.name,
             None => &"?",
         };
-        row(table, range, &mapped, what, &"boot");
+        row(table, (range.start(), range.bytes()), &mapped, what, &"boot");
     }
     if let Some((range, mapped)) = stacks {
-        row(table, range, &mapped, &format_args!("stacks of {}", Counted(boot.cpus, "CPU")), &"boot");
+        row(
+            table,
+            (range.start(), range.bytes()),
+            &mapped,
+            &format_args!("stacks of {}", Counted(boot.cpus, "CPU")),
+            &"boot",
+        );
     }
 }
 
