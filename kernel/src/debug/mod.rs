@@ -138,6 +138,7 @@ impl Output for Console {
 pub fn wait(is_ready: impl FnOnce() -> bool, alarm_ns: Option<u64>) {
     idle::tidy_up();
     if mm::objects::trim_if_due() {
+        mm::kernel_map::trim();
         mm::direct_map::table_supply::free_kept_if_quiet();
     }
     idle::wait_for_interrupt(|| {

@@ -116,14 +116,13 @@ pub fn warn_of_absent_caches() {
     }
 }
 
-/// Lets go of objects and addresses that no CPU has needed for a while ([`Slabs::trim`]), if the last time was long enough ago, and says
+/// Lets go of what no cache has needed for a while ([`Slabs::trim`]), if the last time was long enough ago, and says
 /// whether it was. For the boot CPU, while it waits for a command: so never in the middle of one.
 pub fn trim_if_due() -> bool {
     let Some(slabs) = slabs().filter(|_| ns_to_next_trim() == 0) else { return false };
     TRIMMED_NS.store(clock::now_ns(), Relaxed);
     let guard = MACHINE.pin();
     slabs.trim(guard.pinned());
-    super::kernel_map::trim(guard.pinned());
     true
 }
 

@@ -193,9 +193,9 @@ pub fn tick(pinned: Pinned<'_>) {
 }
 
 /// Has CPUs let go of addresses that they have not needed for a while ([`KernelMap::trim`]).
-pub fn trim(pinned: Pinned<'_>) {
+pub fn trim() {
     if let Some(map) = map() {
-        map.trim(pinned);
+        map.trim(MACHINE.pin().pinned());
     }
 }
 

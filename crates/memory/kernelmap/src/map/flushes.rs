@@ -76,7 +76,7 @@ impl Flushes {
 
     /// Flushes everything on every CPU that the reach names.
     pub(super) fn flush<H: Home>(&self, home: &H, pinned: Pinned<'_>, reach: Reach) -> FlushStats {
-        let number = self.begun.fetch_add(1, SeqCst) + 1;
+        let number = self.begin();
         let mut unflushed = Unflushed::new(FlushNumber(number), KEY);
         unflushed.batch_mut(KEY).add_everything();
         if reach == Reach::All {
@@ -85,12 +85,22 @@ impl Flushes {
         let flushed = home.flush(pinned, &mut unflushed);
         let stats = flushed.stats();
         if let Some(FlushNumber(number)) = flushed.redeem(identity(home)) {
-            if reach == Reach::All {
-                self.over_for_all.fetch_max(number, Release);
-            }
-            self.over.fetch_max(number, Release);
+            self.end(number, reach);
         }
         stats
+    }
+
+    /// Returns the number of a flush that begins now.
+    fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, SeqCst) + 1
+    }
+
+    /// Notes that the flush of this number is over on the CPUs that it reached.
+    fn end(&self, number: u64, reach: Reach) {
+        if reach == Reach::All {
+            self.over_for_all.fetch_max(number, Release);
+        }
+        self.over.fetch_max(number, Release);
     }
 }
 
@@ -104,3 +114,6 @@ pub(super) fn flush_exactly<H: Home>(
     add(unflushed.batch_mut(KEY));
     home.flush(pinned, &mut unflushed).redeem(identity(home)).is_some()
 }
+
+#[cfg(all(test, shuttle))]
+mod tests;
