@@ -17,14 +17,15 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "bpf",
     usage: "load NAME [HEX]|attach NAME [EVENT]|detach NAME [EVENT]|unload NAME|maps [NAME]|list|events",
     summary: "programs that count at the kernel's events",
-    help: "load NAME [HEX]      loads and verifies NAME.bpf of the RAM disk (Tab names them); or, with HEX, raw instructions.\n\
-           attach NAME [EVENT]  has its programs run, each at the event that its section names; with EVENT the one for it.\n\
+    help: "load NAME [HEX]      loads and verifies NAME.bpf of the RAM disk, or raw instructions in HEX.\n\
+           attach NAME [EVENT]  has its programs run, each at the event that its section names; with EVENT\n\
+           \x20                    the one that is for it.\n\
            detach NAME [EVENT]  ends that; it waits until no CPU runs the program.\n\
            unload NAME          frees the object, with its maps. It must be detached.\n\
            maps [NAME]          shows what has been counted.\n\
            list, events         the programs, how often they ran, and where; the events that there are.\n\
-           What splits the direct map? bpf load splits; bpf attach splits; ...; bpf maps. docs/bpf.md says how to\n\
-           write a program.",
+           What splits the direct map? bpf load splits; bpf attach splits; ...; bpf maps. docs/bpf.md says\n\
+           how to write a program.",
     complete: Complete::With(complete),
     run,
 }];

@@ -5,6 +5,7 @@ use crate::command::{Command, Commands, HELP};
 use crate::error::CommandError;
 use crate::output::Output;
 use crate::suggest::nearest;
+use crate::wrap::{Wrap, write_text};
 
 pub(crate) const USAGE: &str = "[COMMAND]";
 const SUMMARY: &str = "this table, or all about one command";
@@ -52,12 +53,19 @@ pub(crate) fn run<C>(
     Ok(())
 }
 
+/// Writes all about a command, in lines of at most [`crate::wrap::COLUMNS`] characters.
 fn entry(name: &str, usage: &str, summary: &str, help: &str, out: &mut dyn Output) {
-    let gap = if usage.is_empty() { "" } else { " " };
-    writeln!(out, "{name}{gap}{usage}: {summary}");
-    if !help.is_empty() {
-        writeln!(out, "{}", help.trim_end());
+    let mut head = Wrap::new(out);
+    head.piece(name);
+    if !usage.is_empty() {
+        head.piece(" ");
+        head.set_indent(name.len() + 1);
+        usage.split_inclusive('|').for_each(|way| head.piece(way));
     }
+    head.piece(":");
+    head.words(summary);
+    head.end();
+    write_text(out, help);
 }
 
 /// A line of the table: name, usage, summary.

@@ -48,6 +48,7 @@ mod suggest;
 pub mod text;
 mod view;
 mod words;
+mod wrap;
 
 pub use arguments::{Address, Arguments};
 pub use batch::{Batch, BatchEvent, LineError};

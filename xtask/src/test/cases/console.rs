@@ -15,6 +15,11 @@ pub(crate) fn cases() -> Vec<Case> {
             .ram_disk()
             .expect(COMMANDS.map(text))
             .expect([text("  memtest ...  "), width(100)]),
+        Case::new(
+            "console/help-of-one",
+            "help bpf; help directmap; help fault; help vmstat; help count; help stress; help kmap",
+        )
+        .expect([text("bpf load NAME [HEX]|attach NAME"), text("programs that count"), width(100)]),
         Case::new("console/every-view", "meminfo; maps; memmap; cpus; cpuid; vmstat; uptime; dmesg").expect(
             [
                 text("MemTotal:"),

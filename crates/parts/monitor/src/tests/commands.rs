@@ -127,6 +127,37 @@ fn a_usage_that_is_too_wide_is_left_out_of_the_table() {
 }
 
 #[test]
+fn help_keeps_to_100_columns() {
+    const LONG: &[Command<House>] = &[Command {
+        name: "long",
+        usage: "one|two THING|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen",
+        summary: "as many words as there are",
+        help: "Prose goes on in the next line where the line has ended, and a paragraph whose lines are longer than\n\
+               a hundred columns, as the first one is that has more than that many characters in it, is broken anew.\n\
+               one         it is short, and is left as it is\n\
+               two THING   it is so long that its last words do not fit on the line and go on below the words that they follow\n\
+               Short prose\nkeeps its lines.\n",
+        complete: Complete::Nothing,
+        run: |_, _, _| Ok(()),
+    }];
+    let (mut screen, mut house) = (Screen::new(), House::default());
+    assert_eq!(Commands::new(&[LONG]).run_line("help long", &mut house, &mut screen).failures, 0);
+    let expected = "\
+long one|two THING|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|
+     sixteen: as many words as there are
+Prose goes on in the next line where the line has ended, and a paragraph whose lines are longer than
+a hundred columns, as the first one is that has more than that many characters in it, is broken
+anew.
+one         it is short, and is left as it is
+two THING   it is so long that its last words do not fit on the line and go on below the words that
+            they follow
+Short prose
+keeps its lines.
+";
+    assert_eq!(screen.text, expected);
+}
+
+#[test]
 fn filters() {
     says("meminfo | grep Mem", "MemTotal:          16384 kB\nMemFree:            8192 kB\n", 0);
     says("meminfo | grep -v Mem", "DirectMap1G:    33554432 kB\n", 0);
