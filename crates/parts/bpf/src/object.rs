@@ -36,7 +36,7 @@ impl Object {
     /// Loads an ELF file, on a machine of so many CPUs: each section of instructions is a program, the section `maps` has
     /// the definitions of maps. All programs are verified.
     ///
-    /// Cost: proportional to the file; memory for the maps, 16 bytes for each instruction, and at most 400 KiB while it
+    /// Cost: proportional to the file; memory for the maps, 16 bytes for each instruction, and at most 500 KiB while it
     /// verifies.
     ///
     /// # Errors

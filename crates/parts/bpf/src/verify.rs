@@ -37,7 +37,7 @@ use crate::operation::Operation;
 use state::State;
 use step::Flow;
 
-/// Targets of jumps that wait at once, at most: 400 KiB.
+/// Targets of jumps that wait at once, at most: 300 KiB, and half as much more while their list grows.
 const MAX_WAITING: usize = 128;
 
 /// The instruction that is refused, and why.

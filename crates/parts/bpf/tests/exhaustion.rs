@@ -11,6 +11,8 @@ thread_local! {
     static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     /// Bytes that this thread has.
     static HELD: Cell<isize> = const { Cell::new(0) };
+    /// The most that it had since this was set.
+    static MOST: Cell<isize> = const { Cell::new(0) };
 }
 
 /// The system's allocator, which a test can have run out of memory.
@@ -29,6 +31,7 @@ unsafe impl GlobalAlloc for Failing {
             None => {}
         }
         HELD.set(HELD.get() + layout.size() as isize);
+        MOST.set(MOST.get().max(HELD.get()));
         // SAFETY: the caller's layout.
         unsafe { System.alloc(layout) }
     }
@@ -84,4 +87,21 @@ fn i12_whichever_allocation_fails_nothing_is_left() {
     }
     // Three maps, two programs, the lists of both, and the verifier's.
     assert!(failures >= 10, "{failures} allocations can fail");
+}
+
+/// The verifier keeps a state for each target of a jump ahead.
+#[test]
+fn verifying_takes_as_much_memory_as_the_readme_says() {
+    const TARGETS: usize = 128;
+    let jumps: String = (0..TARGETS).map(|at| format!("jeq r2, {at}, l{at}\n")).collect();
+    let labels: String = (0..TARGETS).map(|at| format!("l{at}:\nmov r0, {at}\n")).collect();
+    let text = format!("program wide split\nmov r0, 0\nldxdw r2, [r1+size]\n{jumps}exit\n{labels}exit");
+    let file = assembler::assemble(&text).expect("it is right");
+    let before = HELD.get();
+    MOST.set(before);
+    let object = Object::from_elf("test", &file, 4).expect("it is right");
+    let most = MOST.get() - before;
+    assert!((200 << 10..500 << 10).contains(&most), "{} KiB", most >> 10);
+    drop(object);
+    assert_eq!(HELD.get(), before);
 }
