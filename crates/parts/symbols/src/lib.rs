@@ -40,5 +40,8 @@ const MAGIC: [u8; 8] = *b"rhumbsy1";
 const HEADER_BYTES: usize = 24;
 /// Bytes of one entry.
 const ENTRY_BYTES: usize = 12;
+/// Names are cut after this many bytes: generic code can have names of kilobytes, which no backtrace wants. A reader takes
+/// no longer ones, so that the time of its pass is bounded by the number of entries: all of them may have the same name.
+pub const MAX_NAME_BYTES: usize = 256;
 /// Bytes before a name's text.
 const LENGTH_BYTES: usize = 2;

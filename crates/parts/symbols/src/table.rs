@@ -5,7 +5,7 @@
 
 use core::fmt;
 
-use crate::{ENTRY_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC};
+use crate::{ENTRY_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC, MAX_NAME_BYTES};
 
 /// The fault of bytes that should be a symbol table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +29,7 @@ pub enum ParseError {
         /// The entry's number.
         index: u32,
     },
-    /// This entry's name lies outside the names, or is not UTF-8.
+    /// This entry's name lies outside the names, is not UTF-8, or is longer than [`MAX_NAME_BYTES`].
     BadName {
         /// The entry's number.
         index: u32,
@@ -48,7 +48,7 @@ impl fmt::Display for ParseError {
             }
             Self::AddressOverflow { index } => write!(f, "symbol {index} ends past the last address"),
             Self::BadName { index } => {
-                write!(f, "the name of symbol {index} lies outside the table or is not UTF-8")
+                write!(f, "the name of symbol {index} lies outside the table, is not UTF-8 or too long")
             }
         }
     }
@@ -198,7 +198,8 @@ impl<'table> SymbolTable<'table> {
         let record = self.names.get(at as usize..)?;
         let (length, text) = record.split_at_checked(LENGTH_BYTES)?;
         let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
-        core::str::from_utf8(text.get(..length)?).ok()
+        let text = text.get(..length).filter(|_| length <= MAX_NAME_BYTES)?;
+        core::str::from_utf8(text).ok()
     }
 }
 

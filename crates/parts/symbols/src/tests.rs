@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use crate::writer::{Input, MAX_NAME_BYTES, WriteError, encode};
-use crate::{ENTRY_BYTES, HEADER_BYTES, ParseError, SymbolTable};
+use crate::writer::{Input, WriteError, encode};
+use crate::{ENTRY_BYTES, HEADER_BYTES, MAX_NAME_BYTES, ParseError, SymbolTable};
 
 const BASE: u64 = 0xffff_ffff_8100_0000;
 
@@ -60,6 +60,20 @@ fn a_long_name_is_cut_between_characters() {
     let bytes = encode(&[input(BASE, 1, &format!("x{name}"))]).expect("valid");
     let table = SymbolTable::parse(&bytes).expect("valid");
     assert_eq!(table.lookup(BASE).map(|symbol| symbol.name.len()), Some(MAX_NAME_BYTES - 1));
+}
+
+/// All entries may have one name, so that the time of the pass over a table of megabytes is bounded by the name's length.
+#[test]
+fn a_name_that_is_longer_than_any_is_refused() {
+    let mut bytes = encode(&[input(BASE, 1, &"x".repeat(MAX_NAME_BYTES))]).expect("valid");
+    assert!(SymbolTable::parse(&bytes).is_ok());
+    // One byte more, which is there.
+    let names = u32::from_le_bytes(bytes[20..24].try_into().expect("4 bytes")) + 1;
+    bytes[20..24].copy_from_slice(&names.to_le_bytes());
+    bytes.push(b'x');
+    let length = HEADER_BYTES + ENTRY_BYTES;
+    bytes[length..length + 2].copy_from_slice(&(MAX_NAME_BYTES as u16 + 1).to_le_bytes());
+    assert_eq!(SymbolTable::parse(&bytes).err(), Some(ParseError::BadName { index: 0 }));
 }
 
 #[test]

@@ -10,10 +10,7 @@ use alloc::vec::Vec;
 use core::cmp::Reverse;
 use core::fmt;
 
-use crate::{ENTRY_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC};
-
-/// Names are cut after this many bytes: generic code can have names of kilobytes, which no backtrace wants.
-pub const MAX_NAME_BYTES: usize = 256;
+use crate::{ENTRY_BYTES, HEADER_BYTES, LENGTH_BYTES, MAGIC, MAX_NAME_BYTES};
 
 /// A symbol to be written.
 #[derive(Clone, PartialEq, Eq, Debug)]
