@@ -2,6 +2,7 @@
 
 use core::ops::ControlFlow;
 
+use rhumb_frames::Zone;
 use rhumb_machine::{Machine, PageSize};
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Human, Output, Table};
 
@@ -39,7 +40,7 @@ fn run(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Re
     let wanted = if goes_out { arguments.number_to("frames", u64::MAX)? } else { 0 };
     arguments.end()?;
     if goes_out {
-        let freed = all.evict(MACHINE.pin().pinned(), wanted);
+        let freed = all.evict(MACHINE.pin().pinned(), wanted, Zone::High);
         writeln!(out, "{freed} frames are free by it");
     }
     let mut table = Table::new(out, COLUMNS);

@@ -146,6 +146,6 @@ impl Reclaimer for ColdPages {
     /// Does nothing with interrupts off, because it flushes other CPUs.
     fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
         let wanted = shortage.order.frames().clamp(LEAST_WANTED, MOST_WANTED);
-        pageable().map_or(0, |all| all.evict(pinned, wanted))
+        pageable().map_or(0, |all| all.evict(pinned, wanted, shortage.ceiling))
     }
 }

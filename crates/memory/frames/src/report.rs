@@ -174,6 +174,12 @@ impl<M: Machine> Frames<M> {
         (report.present > 0).then_some(report)
     }
 
+    /// Returns the zone of a frame, or `None` where it is no memory of this allocator. Cost: a search among the pools.
+    #[inline]
+    pub fn zone_of(&self, pfn: Pfn) -> Option<Zone> {
+        self.zones.pool_of(pfn).map(|pool| pool.zone)
+    }
+
     /// Returns the facts about `pfn`, or `None` where it is no memory of this allocator.
     pub fn describe(&self, pfn: Pfn) -> Option<Description> {
         let pool = self.zones.pool_of(pfn)?;

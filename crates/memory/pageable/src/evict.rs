@@ -14,7 +14,7 @@
 //! The hand goes over addresses, not over a list, so that pages come and go without one. A table that is missing is one
 //! step.
 
-use rhumb_frames::{Anywhere, Frame};
+use rhumb_frames::{Anywhere, Frame, Zone};
 use rhumb_machine::{Order, PageSize, Pfn, Pinned, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::levels::span_bytes;
 use rhumb_pagetable::{ENTRIES, FlushBatch, TableMemory, descend};
@@ -34,11 +34,12 @@ const MOST_AGED: usize = 128;
 const ROUNDS: u64 = 2;
 
 impl<H: PageHome + 'static, S: Store> Pageable<H, S> {
-    /// Pages out until `wanted` frames are free, or each page was looked at twice, and returns how many frames are free.
-    /// Does nothing where the caller may not wait: CPUs are flushed. For a reclaimer of the frame allocator.
+    /// Pages out until `wanted` frames are free in `ceiling` or the zones below, or each page was looked at twice, and
+    /// returns how many frames are free. Pages in higher zones stay. Does nothing where the caller may not wait: CPUs are
+    /// flushed. For a reclaimer of the frame allocator.
     ///
     /// Cost: a flush for each batch of 32 pages; the store's work for each page.
-    pub fn evict(&self, pinned: Pinned<'_>, wanted: u64) -> u64 {
+    pub fn evict(&self, pinned: Pinned<'_>, wanted: u64, ceiling: Zone) -> u64 {
         if !self.home.may_fault() {
             return 0;
         }
@@ -58,7 +59,7 @@ impl<H: PageHome + 'static, S: Store> Pageable<H, S> {
         while freed < wanted && steps > 0 {
             let mut batch = FlushBatch::new();
             let most = (wanted - freed).min(BATCH as u64) as usize;
-            self.look(&mut hand, &mut batch, &mut steps, most);
+            self.look(&mut hand, &mut batch, &mut steps, (most, ceiling));
             if !planted::is(Fault::NoFlush) && !self.map.flush(pinned, batch) {
                 return impossible!("the home flushes the CPUs of its own machine" => freed);
             }
@@ -70,8 +71,14 @@ impl<H: PageHome + 'static, S: Store> Pageable<H, S> {
         freed
     }
 
-    /// Goes on with the hand until `most` pages are found that go out, and makes them absent.
-    fn look(&self, hand: &mut Hand<S::Scratch>, batch: &mut FlushBatch, steps: &mut u64, most: usize) {
+    /// Goes on with the hand until `most` pages are found that go out, of zones up to `ceiling`, and makes them absent.
+    fn look(
+        &self,
+        hand: &mut Hand<S::Scratch>,
+        batch: &mut FlushBatch,
+        steps: &mut u64,
+        (most, ceiling): (usize, Zone),
+    ) {
         let (lowest, highest) = (self.lowest.load(Relaxed), self.highest.load(Relaxed));
         let tables = self.home.tables();
         let mut aged = 0;
@@ -96,8 +103,9 @@ impl<H: PageHome + 'static, S: Store> Pageable<H, S> {
                 hand.at += PageSize::Size4K.bytes();
                 *steps -= 1;
                 // A glimpse: the lock is for pages that may go out.
-                if !may_go(State::of(tables.read(step.table, index))) {
-                    continue;
+                match frame_that_may_go(State::of(tables.read(step.table, index))) {
+                    Some(pfn) if self.is_up_to(ceiling, pfn) => {}
+                    _ => continue,
                 }
                 self.counters.scanned.fetch_add(1, Relaxed);
                 match self.age(address) {
@@ -110,6 +118,11 @@ impl<H: PageHome + 'static, S: Store> Pageable<H, S> {
                 }
             }
         }
+    }
+
+    /// Tells whether a frame is of use to a request for zones up to `ceiling`.
+    fn is_up_to(&self, ceiling: Zone, pfn: Pfn) -> bool {
+        ceiling == Zone::High || self.home.frames().zone_of(pfn).is_some_and(|zone| zone <= ceiling)
     }
 
     /// Clears the bit of a page that was used, or makes one busy that was not, and returns its frame then. `None` where
@@ -164,10 +177,12 @@ impl<H: PageHome + 'static, S: Store> Pageable<H, S> {
     }
 }
 
-/// Tells whether a page may go out, or may once its bit is clear.
-fn may_go(state: State) -> bool {
+/// Returns the frame of a page that may go out, or may once its bit is clear.
+fn frame_that_may_go(state: State) -> Option<Pfn> {
     match state {
-        State::Present(Present { pins, .. }) => pins == 0 || planted::is(Fault::PinsIgnored),
-        _ => false,
+        State::Present(Present { pfn, pins, .. }) if pins == 0 || planted::is(Fault::PinsIgnored) => {
+            Some(pfn)
+        }
+        _ => None,
     }
 }

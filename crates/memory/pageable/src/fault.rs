@@ -1,6 +1,6 @@
 //! A page that is needed: zeroed at its first touch, taken out of the store, or in memory already.
 
-use rhumb_frames::{AllocError, Anywhere, Frame, Request};
+use rhumb_frames::{AllocError, Anywhere, Frame, Request, Zone};
 use rhumb_machine::{Machine, Pfn, Pinned, VirtAddr, impossible};
 use rhumb_sync::atomic::Relaxed;
 
@@ -124,7 +124,7 @@ impl<H: PageHome + 'static, S: Store> Pageable<H, S> {
     fn take_frame(&self, pinned: Pinned<'_>, request: Request) -> Result<Frame<Anywhere>, AllocError> {
         let mut taken = self.home.alloc(pinned, request);
         for _ in 0..TRIES {
-            if taken.is_ok() || self.evict(pinned, BATCH as u64) == 0 {
+            if taken.is_ok() || self.evict(pinned, BATCH as u64, Zone::High) == 0 {
                 break;
             }
             taken = self.home.alloc(pinned, request);

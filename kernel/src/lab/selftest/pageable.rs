@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use rhumb_frames::{Request, Zone};
 use rhumb_machine::{Machine, VirtAddr};
 use rhumb_pageable::{PAGE_BYTES, PageError};
 
@@ -109,7 +110,7 @@ fn contents_go_out_and_come_in(boot: &'static Boot) -> Result<(), Failure> {
             fill(pin.bytes_mut(), page);
         }
         let pin = area.pin(may_fault, 3..5).map_err(out_of_memory)?;
-        all.evict(MACHINE.pin().pinned(), u64::MAX);
+        all.evict(MACHINE.pin().pinned(), u64::MAX, Zone::High);
         let pages = all.pages_of(area.range());
         ensure!(
             pages.pinned == 2 && pages.out > PAGES / 2 && pages.resident + pages.out == PAGES,
@@ -152,7 +153,7 @@ fn raw_touches_fault_and_go_on(_: &'static Boot) -> Result<(), Failure> {
         work::on_every_cpu(&|| (0..PAGES).for_each(|page| write_word(place(page), page + 1)));
         let zeroed = all.report().pgfault - before.pgfault;
         ensure!(zeroed == PAGES, "{zeroed} pages were zeroed, of {PAGES}");
-        let freed = all.evict(MACHINE.pin().pinned(), u64::MAX);
+        let freed = all.evict(MACHINE.pin().pinned(), u64::MAX, Zone::High);
         let pages = all.pages_of(area.range());
         ensure!(pages.out == PAGES, "{pages:?} after {freed} frames were free");
         let wrong = AtomicU64::new(0);
@@ -183,12 +184,11 @@ fn no_cpu_sees_a_frame_that_has_gone(_: &'static Boot) -> Result<(), Failure> {
                 wrong.fetch_add(bad as u64, Relaxed);
             };
             work::on_every_cpu(&look);
-            all.evict(MACHINE.pin().pinned(), u64::MAX);
+            all.evict(MACHINE.pin().pinned(), u64::MAX, Zone::High);
             let guard = MACHINE.pin();
             let mut chain = Chain::default();
             for _ in 0..8 {
-                let frame =
-                    frames.alloc(guard.pinned(), rhumb_frames::Request::FRAME.zeroed()).map_err(short);
+                let frame = frames.alloc(guard.pinned(), Request::FRAME.zeroed()).map_err(short);
                 match frame {
                     Ok(frame) => chain.push(frame.into_anywhere()),
                     Err(short) => {
@@ -222,7 +222,7 @@ fn pressure_pages_out(_: &'static Boot) -> Result<(), Failure> {
             fill(pin.bytes_mut(), page);
         }
         if is_large {
-            all.evict(MACHINE.pin().pinned(), pages);
+            all.evict(MACHINE.pin().pinned(), pages, Zone::High);
         }
         let out = all.report().pswpout - before.pswpout;
         ensure!(out > pages / 4, "{out} of {pages} pages went out, with {free} frames free before");
@@ -253,7 +253,7 @@ fn no_fault_with_interrupts_off(_: &'static Boot) -> Result<(), Failure> {
     let all = all()?;
     with_area(1, |area| {
         write_word(area.start(), 7);
-        all.evict(MACHINE.pin().pinned(), u64::MAX);
+        all.evict(MACHINE.pin().pinned(), u64::MAX, Zone::High);
         ensure!(all.pages_of(area.range()).out == 1, "the page is in memory still");
         let guard = MACHINE.irq_off();
         let (may_fault, faults) = (pageable::may_fault().err(), all.report().pgfault);

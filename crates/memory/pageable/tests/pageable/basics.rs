@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use rhumb_frames::Owner;
+use rhumb_frames::{Owner, Zone};
 use rhumb_kernelmap::AreaError;
 use rhumb_machine::VirtAddr;
 use rhumb_pageable::{AreaPages, MakeError, PageError};
@@ -37,7 +37,7 @@ fn contents_go_out_and_come_in() {
             for page in 0..10u64 {
                 world.write(&mut area, page * PAGE + 100, &page.to_le_bytes());
             }
-            assert!(world.all.evict(pinned, 100) >= 9);
+            assert!(world.all.evict(pinned, 100, Zone::High) >= 9);
             let report = world.all.report();
             assert_eq!((report.resident, report.out, report.pswpout), (0, 10, 10));
             assert_eq!(world.all.pages_of(area.range()).out, 10);
@@ -47,7 +47,7 @@ fn contents_go_out_and_come_in() {
             let report = world.all.report();
             assert_eq!((report.resident, report.out), (10, 0));
             assert_eq!((report.pgfault, report.pgmajfault, report.pswpin), (20, 10, 10));
-            world.all.evict(pinned, 5);
+            world.all.evict(pinned, 5, Zone::High);
             world.free(area);
             world.assert_empty(pinned);
         });
@@ -61,7 +61,7 @@ fn a_touch_through_the_tables_faults_and_goes_on() {
         assert_eq!(world.touch(1, area.start()), 0);
         world.write(&mut area, 0, &[77]);
         assert_eq!(world.touch(0, area.start()), 77);
-        assert_eq!(world.all.evict(pinned, 100), 0, "the page's frame keeps it");
+        assert_eq!(world.all.evict(pinned, 100, Zone::High), 0, "the page's frame keeps it");
         assert_eq!(world.all.report().out, 1);
         assert_eq!(world.touch(1, area.start()), 77);
         // The guards are no pages.
@@ -83,11 +83,11 @@ fn a_page_that_is_used_has_a_second_chance() {
         let area = world.area(8);
         world.read(&area, 0, 8 * PAGE as usize);
         // All bits are cleared, then the first page goes.
-        assert_eq!(world.all.evict(pinned, 1), 1);
+        assert_eq!(world.all.evict(pinned, 1, Zone::High), 1);
         world.read(&area, PAGE, 1);
         world.read(&area, 3 * PAGE, 1);
         // The second and the fourth were used since.
-        assert_eq!(world.all.evict(pinned, 2), 2);
+        assert_eq!(world.all.evict(pinned, 2, Zone::High), 2);
         let out = |page: u64| {
             let range = rhumb_machine::VirtRange::of_length(area.start().plus(page * PAGE), PAGE).unwrap();
             world.all.pages_of(range).out == 1
@@ -104,7 +104,7 @@ fn one_flush_serves_a_batch() {
         let area = world.area(64);
         world.read(&area, 0, 64 * PAGE as usize);
         let before = world.ground.flushes.load(Relaxed);
-        assert_eq!(world.all.evict(pinned, 64), 64);
+        assert_eq!(world.all.evict(pinned, 64, Zone::High), 64);
         // One for the bits, and two for 32 pages each.
         assert!(world.ground.flushes.load(Relaxed) - before <= 4);
         world.free(area);
@@ -120,14 +120,14 @@ fn pinned_pages_stay() {
         let may_fault = world.all.may_fault().unwrap();
         let pin = area.pin(may_fault, 2..4).unwrap();
         let again = area.pin(may_fault, 3..5).unwrap();
-        world.all.evict(pinned, 100);
-        world.all.evict(pinned, 100);
+        world.all.evict(pinned, 100, Zone::High);
+        world.all.evict(pinned, 100, Zone::High);
         let pages = world.all.pages_of(area.range());
         assert_eq!((pages.resident, pages.pinned, pages.out), (3, 3, 5));
         assert_eq!(pin.page(2).unwrap(), &[1; 4096]);
         assert_eq!(pin.page(4), None);
         drop(pin);
-        world.all.evict(pinned, 100);
+        world.all.evict(pinned, 100, Zone::High);
         assert_eq!(world.all.pages_of(area.range()).resident, 2);
         drop(again);
         let mut written = area.pin_mut(may_fault, 0..2).unwrap();
@@ -201,7 +201,7 @@ fn nothing_waits_where_faults_are_not_allowed() {
         assert_eq!(area.pin(may_fault, 0..1).err(), Some(PageError::MayNotFault));
         assert_eq!(world.all.resolve(may_fault, area.start()), Err(PageError::MayNotFault));
         assert_eq!(world.all.alloc(may_fault, 1, Owner::NONE).err(), Some(MakeError::MayNotFault));
-        assert_eq!(world.all.evict(pinned, 10), 0);
+        assert_eq!(world.all.evict(pinned, 10, Zone::High), 0);
         let Err((error, area)) = area.free(may_fault) else { panic!("the area was freed") };
         assert_eq!(error, PageError::MayNotFault);
         world.ground.plant.is_forbidden.store(false, Relaxed);

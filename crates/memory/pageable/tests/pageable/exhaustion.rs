@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use rhumb_frames::Owner;
+use rhumb_frames::{Owner, Zone};
 use rhumb_pageable::PageError;
 
 use crate::world::{MIB, Which, in_world};
@@ -35,7 +35,7 @@ fn i12_each_allocation_fails_in_turn() {
                         plant.fails_after.store(0, Relaxed);
                     }
                 }
-                world.all.evict(pinned, 100);
+                world.all.evict(pinned, 100, Zone::High);
                 for page in 0..4u64 {
                     let mut bytes = [0; 100];
                     while area.read(may_fault, page * 150 * PAGE, &mut bytes).is_err() {
@@ -88,7 +88,7 @@ fn a_page_that_is_lost_is_an_error_and_stays_out() {
     in_world((1, 8 * MIB), Which::Compressed, |world, pinned| {
         let mut area = world.area(2);
         world.write(&mut area, 0, &[9; 3]);
-        world.all.evict(pinned, 10);
+        world.all.evict(pinned, 10, Zone::High);
         let (before, start) = (world.frames_in_use(), area.start());
         world.ground.plant.is_lost.store(true, Relaxed);
         let may_fault = world.all.may_fault().unwrap();

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
+use rhumb_frames::Zone;
 use rhumb_machine::Pinned;
 use rhumb_pageable::planted::{self, Fault};
 
@@ -35,13 +36,13 @@ fn play(world: &'static World, pinned: Pinned<'_>, seed: u64, steps: usize) {
                 models.push(Model { area: world.area(pages), bytes });
             }
             (1, Some(_)) => world.free(models.swap_remove(nth).area),
-            (2, _) => _ = world.all.evict(pinned, 1 + random.below(40)),
+            (2, _) => _ = world.all.evict(pinned, 1 + random.below(40), Zone::High),
             (3, _) => world.ground.plant.is_full.store(random.below(3) == 0, Relaxed),
             (4, Some(model)) => {
                 // A page that is pinned has the same contents, whatever goes out.
                 let page = page(&mut random, model);
                 let Ok(pin) = model.area.pin(may_fault, page..page + 1) else { continue };
-                world.all.evict(pinned, 20);
+                world.all.evict(pinned, 20, Zone::High);
                 let at = (page * PAGE) as usize;
                 assert!(pin.page(page).unwrap() == &model.bytes[at..at + PAGE as usize], "a pinned page");
                 let pages = world.all.pages_of(model.area.range());

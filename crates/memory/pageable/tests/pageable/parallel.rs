@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use rhumb_frames::Zone;
 use rhumb_pageable::PageError;
 
 use crate::world::{MIB, Random, Which, as_cpu, in_world};
@@ -50,7 +51,7 @@ fn cpus_fault_and_page_out_at_once() {
             let paging_out = scope.spawn(move || {
                 as_cpu(world, CPUS - 1, |pinned| {
                     while !stop.load(Relaxed) {
-                        world.all.evict(pinned, 8);
+                        world.all.evict(pinned, 8, Zone::High);
                         std::thread::yield_now();
                     }
                 });

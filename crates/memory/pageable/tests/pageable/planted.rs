@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use rhumb_frames::Zone;
 use rhumb_pageable::planted::{self, Fault};
 
 use crate::histories;
@@ -15,7 +16,7 @@ fn a_missing_flush_is_found() {
         let found = in_world((2, 8 * MIB), Which::Plain, move |world, pinned| {
             let area = world.area(1);
             world.touch(1, area.start());
-            let evict = || world.all.evict(pinned, 1);
+            let evict = || world.all.evict(pinned, 1, Zone::High);
             let freed = match fault {
                 Some(fault) => planted::with(fault, evict),
                 None => evict(),
@@ -40,9 +41,9 @@ fn a_page_that_goes_out_in_spite_of_its_pin_is_found() {
     in_world((1, 8 * MIB), Which::Plain, |world, pinned| {
         let area = world.area(1);
         let pin = area.pin(world.all.may_fault().unwrap(), 0..1).unwrap();
-        world.all.evict(pinned, 1);
+        world.all.evict(pinned, 1, Zone::High);
         assert_eq!(world.all.pages_of(area.range()).pinned, 1);
-        planted::with(Fault::PinsIgnored, || world.all.evict(pinned, 1));
+        planted::with(Fault::PinsIgnored, || world.all.evict(pinned, 1, Zone::High));
         assert_eq!(world.all.pages_of(area.range()).pinned, 0);
         // Its end would be told of what cannot be.
         std::mem::forget(pin);

@@ -1,5 +1,6 @@
 //! The compressed store: sizes, words, frames that it takes and gives back.
 
+use rhumb_frames::Zone;
 use rhumb_machine::Pinned;
 use rhumb_pageable::StoreReport;
 
@@ -21,7 +22,7 @@ fn write_random(world: &World, area: &mut TestArea, page: u64, bytes: usize, ran
 }
 
 fn all_out(world: &World, pinned: Pinned<'_>) {
-    world.all.evict(pinned, 10_000);
+    world.all.evict(pinned, 10_000, Zone::High);
 }
 
 #[test]
@@ -32,7 +33,7 @@ fn pages_of_one_word_take_no_memory() {
             let word = (page * 0x0101_0107).to_le_bytes();
             world.write(&mut area, u64::from(page) * PAGE, &word.repeat(1024));
         }
-        assert_eq!(world.all.evict(pinned, 64), 64);
+        assert_eq!(world.all.evict(pinned, 64, Zone::High), 64);
         assert_eq!(report(world), StoreReport { pages: 64, same_pages: 64, ..StoreReport::default() });
         for page in 0..64u32 {
             let word = (page * 0x0101_0107).to_le_bytes();
@@ -72,7 +73,7 @@ fn contents_that_cannot_be_compressed_stay() {
         let contents: Vec<_> =
             (0..16).map(|page| write_random(world, &mut area, page, 4096, &mut random)).collect();
         let before = world.frames_in_use();
-        assert_eq!(world.all.evict(pinned, 16), 0);
+        assert_eq!(world.all.evict(pinned, 16, Zone::High), 0);
         assert_eq!((world.all.report().resident, report(world).pages), (16, 0));
         assert_eq!(world.frames_in_use(), before);
         for (page, contents) in (0..).zip(&contents) {
@@ -117,6 +118,35 @@ fn pages_past_the_direct_map_go_out_and_in() {
         }
         let seen = world.all.report();
         assert!(seen.pswpin > 500, "{seen:?}");
+        world.free(area);
+        world.assert_empty(pinned);
+    });
+}
+
+/// A request for memory of the direct map is not served by a page past it.
+#[test]
+fn a_request_for_low_memory_pages_out_low_memory() {
+    in_high_world((1, 8 * MIB, 4 * MIB), Which::Compressed, |world, pinned| {
+        let (mut random, mut area) = (Random(5), world.area(1800));
+        let contents: Vec<_> =
+            (0..1800).map(|page| write_random(world, &mut area, page, 100, &mut random)).collect();
+        let zones: Vec<_> = (0..1800)
+            .map(|page| {
+                let pfn = world.map.pfn_at(area.start().plus(page * PAGE)).unwrap();
+                world.ground.frames.zone_of(pfn).unwrap()
+            })
+            .collect();
+        let is_low = |zone: &&Zone| **zone == Zone::Normal;
+        let low = zones.iter().filter(is_low).count();
+        assert!((600..1200).contains(&low), "{low} pages are low");
+        // All of them, and no other.
+        world.all.evict(pinned, u64::MAX, Zone::Normal);
+        assert_eq!(world.all.report().out, low as u64);
+        for ((page, contents), zone) in (0..).zip(&contents).zip(&zones) {
+            let is_present = world.map.pfn_at(area.start().plus(page * PAGE)).is_some();
+            assert_eq!(is_present, *zone == Zone::High, "page {page} in {zone}");
+            assert_eq!(&world.read(&area, page * PAGE, 4096), contents);
+        }
         world.free(area);
         world.assert_empty(pinned);
     });

@@ -262,8 +262,8 @@ impl Reclaimer for PagesOut {
     fn name(&self) -> &str {
         "pageable memory"
     }
-    fn reclaim(&self, pinned: Pinned<'_>, _: &Shortage) -> u64 {
-        self.0.evict(pinned, 32)
+    fn reclaim(&self, pinned: Pinned<'_>, shortage: &Shortage) -> u64 {
+        self.0.evict(pinned, 32, shortage.ceiling)
     }
 }
 
