@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `map` | [`KernelMap`]: making it; its settings |
 //! | `layout` | [`MapLayout`], [`MapAddresses`]: memory for tables, and addresses |
-//! | `alloc` | making areas |
+//! | `alloc`, `adopt` | making areas; taking over areas that were mapped before |
 //! | `reserve` | areas whose pages come and go |
 //! | `waiting` | giving back; [`FlushPolicy`]; memory that waits |
 //! | `protect` | changing the rights of pages that are mapped |
@@ -31,6 +31,7 @@
 //! 4. **No recursion** (I10). Records of ranges are objects of the slab allocator, frames and tables come from the
 //!    allocator of frames; neither needs this map.
 
+mod adopt;
 mod alloc;
 mod area;
 mod by_address;

@@ -153,7 +153,8 @@ impl<H: Home> KernelMap<H> {
     ) -> Result<Area, AreaError> {
         let units = (from + pages).div_ceil(region.unit.frames());
         let is_charged = kind != AreaKind::Device && self.accounts.charge(owner, pages)?;
-        let held = match self.take_addresses(pinned, region, units, pages) {
+        let fit = Fit::new(units + GUARD_UNITS).map_err(|_| AreaError::TooLarge(pages));
+        let held = match fit.and_then(|fit| self.take_addresses(pinned, region, fit, pages)) {
             Ok(held) => held,
             Err(error) => {
                 if is_charged {
@@ -201,15 +202,14 @@ impl<H: Home> KernelMap<H> {
         .map_err(|_| AreaError::NoTable)
     }
 
-    /// Takes units and those of their guard.
-    fn take_addresses(
+    /// Takes units for an area of so many pages, and those of its guard.
+    pub(super) fn take_addresses(
         &self,
         pinned: Pinned<'_>,
         region: &Region<H::Machine>,
-        units: u64,
+        fit: Fit,
         pages: u64,
     ) -> Result<HeldRange, AreaError> {
-        let fit = Fit::new(units + GUARD_UNITS).map_err(|_| AreaError::TooLarge(pages))?;
         let exhausted = |error| match error {
             ArenaError::NoTag(error) => AreaError::NoRecord(error),
             _ => AreaError::NoAddresses(pages),

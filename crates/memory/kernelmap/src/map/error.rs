@@ -38,6 +38,8 @@ pub enum AreaError {
     DeviceInRam(PhysRange),
     /// A device's memory is mapped uncached or write-combining, and in no other mode.
     CachedDevice,
+    /// The tables do not have an area at these addresses that the map might have made, or the map has used them.
+    NotAdoptable(VirtRange),
     /// The owner's number is past those that can have a limit.
     NoLimitFor(Owner),
 }
@@ -63,6 +65,9 @@ impl fmt::Display for AreaError {
             Self::UnalignedDevice(range) => write!(f, "the device's memory {range} is not whole pages"),
             Self::DeviceInRam(range) => write!(f, "the device's memory {range} is RAM"),
             Self::CachedDevice => f.write_str("a device is mapped uncached or write-combining only"),
+            Self::NotAdoptable(range) => {
+                write!(f, "the tables have no area at {range} that the map can take over")
+            }
             Self::NoLimitFor(owner) => write!(f, "owner {} cannot have a limit", owner.0),
         }
     }

@@ -90,7 +90,12 @@ impl<H: Home> KernelMap<H> {
         if waiting == listed { Ok(()) } else { Err(MapInconsistency::Waiting(waiting, listed)) }
     }
 
-    fn check_range(&self, region: &Region<H::Machine>, range: RangeReport) -> Result<(), MapInconsistency> {
+    /// Checks the entries of a range that is held for an area, or clear.
+    pub(super) fn check_range(
+        &self,
+        region: &Region<H::Machine>,
+        range: RangeReport,
+    ) -> Result<(), MapInconsistency> {
         let all = range.range;
         if range.place != RangePlace::Held {
             return self.check_clear(region, all);

@@ -2,6 +2,7 @@
 //! translation that should be gone.
 #![expect(unsafe_code, reason = "makes machines of memory")]
 
+mod adopt;
 mod bad_input;
 mod basics;
 mod exhaustion;
