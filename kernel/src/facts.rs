@@ -6,7 +6,7 @@ use core::iter;
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::firmware::{MAX_IO_APICS, Topology};
 use rhumb_bootinfo::{MemoryMap, Options, Protocol};
-use rhumb_machine::{CpuId, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{CpuId, MAX_NODES, NodeId, PageSize, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{CacheMode, PageCounts};
 use spin::Once;
 
@@ -43,7 +43,7 @@ pub struct Boot {
     pub largest_page: PageSize,
     /// Frames in page tables.
     pub table_frames: u64,
-    /// CPUs that have an area and stacks.
+    /// CPUs that have an area.
     pub cpus: usize,
     /// Where the places of each node's CPUs begin, in memory of that node: see `boot::areas`.
     pub areas: ArrayVec<VirtAddr, MAX_NODES>,
@@ -77,6 +77,13 @@ pub struct Device {
     pub phys: PhysRange,
     pub virt: VirtAddr,
     pub cache: CacheMode,
+}
+
+impl Device {
+    /// Returns its addresses in the kernel map.
+    pub fn addresses(&self) -> VirtRange {
+        VirtRange::of_length(self.virt, self.phys.bytes()).unwrap_or_default()
+    }
 }
 
 static BOOT: Once<Boot> = Once::new();

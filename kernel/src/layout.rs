@@ -4,11 +4,9 @@
 //! 4 levels                                        5 levels, where it differs
 //! ffff_8000_0000_0000 .. ffff_bfff_ffff_ffff      ff00_0000_0000_0000 .. ff7f_ffff_ffff_ffff   direct map (64 TiB; 32 PiB)
 //! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
-//!   ffff_c000_0000_0000   256 KiB per CPU           stacks, a guard page below each (512 KiB with KASAN)
-//!   ffff_c100_0000_0000   1 GiB                     device registers, uncached; video memory, write-combining
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //!   ffff_c300_0000_0000   2 MiB                     long mappings of RAM past the direct map's end
-//!   ffff_c400_0000_0000   up to 8 TiB each          areas of the kernel map: below 2 MiB, below 1 GiB, larger
+//!   ffff_c400_0000_0000   up to 8 TiB each          areas: below 2 MiB, below 1 GiB, larger. Stacks and devices first
 //! ffff_e000_0000_0000 .. ffff_efff_ffff_ffff      frame descriptors, by frame number; memory where there is RAM
 //! ffff_f000_0000_0000 .. 2 MiB per CPU            windows: each CPU's own, written by it alone (see `windows`)
 //! ffff_ffff_8000_0000 .. ffff_ffff_bfff_ffff      kernel image
@@ -19,8 +17,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_frames::Descriptor;
-use rhumb_machine::{CpuId, MAX_CPUS, Pfn, PhysAddr, PhysRange, VirtAddr, VirtRange, impossible};
+use rhumb_machine::{CpuId, PageSize, PhysAddr, PhysRange, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::Levels;
 use rhumb_windows::{SLOTS, WINDOW_BASE, slot_address};
 
@@ -72,20 +69,14 @@ const PAGE: u64 = 4096;
 const MAIN_STACK_PAGES: u64 = 32 * RED_ZONES;
 /// A report with its backtrace.
 const INTERRUPT_STACK_PAGES: u64 = 4 * RED_ZONES;
-/// One CPU's stacks and guards, rounded up to a power of two.
-const STACKS_STRIDE: u64 = 64 * RED_ZONES * PAGE;
 const RED_ZONES: u64 = if cfg!(feature = "kasan") { 2 } else { 1 };
 
-const _: () = assert!((1 + MAIN_STACK_PAGES) + 3 * (1 + INTERRUPT_STACK_PAGES) <= STACKS_STRIDE / PAGE);
+/// Pages of addresses that one CPU's stacks take, each with its guard.
+pub const STACK_PAGES_PER_CPU: u64 = (MAIN_STACK_PAGES + 1) + 3 * (INTERRUPT_STACK_PAGES + 1);
 
 /// A page for measuring the cost of mapping one; nothing else is ever mapped in its 512 GiB.
 #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only `count` maps it"))]
 pub const SCRATCH: VirtAddr = KERNEL_MAP.plus(2 << 40);
-/// Device registers and video memory.
-pub const DEVICES: VirtAddr = KERNEL_MAP.plus(1 << 40);
-/// Bytes for both.
-pub const DEVICES_BYTES: u64 = 1 << 30;
-
 /// Long mappings: one table of small pages.
 pub const LONG_MAPPINGS: VirtAddr = KERNEL_MAP.plus(3 << 40);
 /// Bytes for long mappings.
@@ -97,7 +88,13 @@ pub const AREAS: VirtAddr = KERNEL_MAP.plus(4 << 40);
 pub const MOST_AREAS_BYTES: u64 = 8 << 40;
 
 const _: () = assert!((4 << 40) + 3 * MOST_AREAS_BYTES <= KERNEL_MAP_BYTES);
-const _: () = assert!(MAX_CPUS as u64 * STACKS_STRIDE <= 1 << 40);
+
+/// Returns the addresses for areas whose units are pages of `unit`, the largest possible range. The map takes a part of
+/// it, from its beginning on, which grows with the RAM.
+pub const fn areas(unit: PageSize) -> VirtRange {
+    let number = unit.level() as u64 - 1;
+    range(AREAS.plus(number * MOST_AREAS_BYTES), MOST_AREAS_BYTES)
+}
 
 /// The array of frame descriptors, one for each frame number.
 pub const DESCRIPTORS: VirtAddr = VirtAddr::new(0xffff_e000_0000_0000);
@@ -120,7 +117,8 @@ pub const CODE_BYTES: u64 = 512 << 20;
 
 const _: () = assert!(CODE.get() + CODE_BYTES - IMAGE_OFFSET <= i32::MAX as u64);
 
-fn window_at(address: VirtAddr) -> Option<CpuId> {
+/// Returns the CPU whose windows have `address`.
+pub fn window_at(address: VirtAddr) -> Option<CpuId> {
     if address < WINDOW_BASE {
         return None;
     }
@@ -137,7 +135,7 @@ pub enum Stack {
 }
 
 impl Stack {
-    /// All stacks of a CPU, lowest address first.
+    /// All stacks of a CPU.
     pub const ALL: [Self; 4] = [
         Self::Main,
         Self::Interrupt(InterruptStack::DoubleFault),
@@ -145,28 +143,13 @@ impl Stack {
         Self::Interrupt(InterruptStack::MachineCheck),
     ];
 
-    /// Returns its place for `cpu`. The page below it is its guard and is never mapped.
-    pub fn range(self, cpu: CpuId) -> VirtRange {
-        let base = KERNEL_MAP.plus(cpu.index() as u64 * STACKS_STRIDE);
-        let (first_page, pages) = match self {
-            Self::Main => (1, MAIN_STACK_PAGES),
-            Self::Interrupt(stack) => (
-                1 + MAIN_STACK_PAGES + 1 + u64::from(stack.index()) * (INTERRUPT_STACK_PAGES + 1),
-                INTERRUPT_STACK_PAGES,
-            ),
+    /// Returns how many bytes it has, without its guard.
+    pub const fn bytes(self) -> u64 {
+        let pages = match self {
+            Self::Main => MAIN_STACK_PAGES,
+            Self::Interrupt(_) => INTERRUPT_STACK_PAGES,
         };
-        range(base.plus(first_page * PAGE), pages * PAGE)
-    }
-
-    /// Returns one past its highest byte, where it begins to grow down from.
-    pub fn top(self, cpu: CpuId) -> VirtAddr {
-        self.range(cpu).end()
-    }
-
-    /// Returns the middle of it, where what comes during a report grows down from.
-    pub fn middle(self, cpu: CpuId) -> VirtAddr {
-        let range = self.range(cpu);
-        range.start().plus(range.bytes() / 2)
+        pages * PAGE
     }
 
     /// Returns its name in `maps`.
@@ -178,28 +161,6 @@ impl Stack {
             Self::Interrupt(InterruptStack::MachineCheck) => "machine-check stack",
         }
     }
-}
-
-/// Frames that one CPU's stacks take.
-pub const STACK_FRAMES_PER_CPU: u64 = MAIN_STACK_PAGES + 3 * INTERRUPT_STACK_PAGES;
-
-/// Returns the CPU and the stack whose pages or guard hold `address`, and whether it is the guard.
-pub fn stack_at(address: VirtAddr) -> Option<(CpuId, Stack, bool)> {
-    if address < KERNEL_MAP {
-        return None;
-    }
-    let cpu = CpuId::new((address.since(KERNEL_MAP) / STACKS_STRIDE) as usize)?;
-    Stack::ALL.into_iter().find_map(|stack| {
-        let pages = stack.range(cpu);
-        let guard = range(VirtAddr::new(pages.start().get() - PAGE), PAGE);
-        if pages.contains(address) {
-            Some((cpu, stack, false))
-        } else if guard.contains(address) {
-            Some((cpu, stack, true))
-        } else {
-            None
-        }
-    })
 }
 
 /// Returns a range that is known not to wrap: every caller adds a length that fits to a place of this layout.
@@ -265,128 +226,5 @@ pub mod image {
         // SAFETY: the linker script reserves this room inside the read-only data, which is mapped permanently and never
         // written.
         unsafe { core::slice::from_raw_parts(range.start().as_ptr(), range.bytes() as usize) }
-    }
-}
-
-/// The use of an address. Displays as a sentence.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    User,
-    DirectMap { offset: u64 },
-    Stack { cpu: CpuId, stack: Stack },
-    Guard { cpu: CpuId, stack: Stack },
-    Devices,
-    LongMapping,
-    Areas,
-    KernelMap,
-    Descriptors { of: Pfn },
-    Window { cpu: CpuId },
-    Text,
-    RoData,
-    Data,
-    Code,
-    Nothing,
-}
-
-/// Returns the use of `address`, mapped or not.
-pub fn place_of(address: VirtAddr) -> Place {
-    let direct_map = direct_map();
-    if direct_map.contains(address) {
-        return Place::DirectMap { offset: address.since(direct_map.start()) };
-    }
-    match stack_at(address) {
-        Some((cpu, stack, true)) => return Place::Guard { cpu, stack },
-        Some((cpu, stack, false)) => return Place::Stack { cpu, stack },
-        None => {}
-    }
-    let descriptors = range(DESCRIPTORS, DESCRIPTORS_BYTES);
-    if descriptors.contains(address) {
-        let number = address.since(DESCRIPTORS) / size_of::<Descriptor>() as u64;
-        return Place::Descriptors { of: Pfn::new(number) };
-    }
-    if let Some(cpu) = window_at(address) {
-        return Place::Window { cpu };
-    }
-    for (part, place) in [
-        (range(DEVICES, DEVICES_BYTES), Place::Devices),
-        (range(LONG_MAPPINGS, LONG_MAPPINGS_BYTES), Place::LongMapping),
-        (range(AREAS, 3 * MOST_AREAS_BYTES), Place::Areas),
-        (range(KERNEL_MAP, KERNEL_MAP_BYTES), Place::KernelMap),
-        (image::text(), Place::Text),
-        (image::rodata(), Place::RoData),
-        (image::data(), Place::Data),
-        (range(CODE, CODE_BYTES), Place::Code),
-        (user(), Place::User),
-    ] {
-        if part.contains(address) {
-            return place;
-        }
-    }
-    Place::Nothing
-}
-
-impl Place {
-    /// Returns its name in `maps`.
-    pub fn name(self) -> PlaceName {
-        PlaceName(self)
-    }
-}
-
-/// A place as a few words.
-pub struct PlaceName(Place);
-
-impl core::fmt::Display for PlaceName {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.0 {
-            Place::User => f.write_str("user"),
-            Place::DirectMap { .. } => f.write_str("direct map"),
-            Place::Stack { cpu, stack } => write!(f, "CPU {cpu} {}", stack.name()),
-            Place::Guard { cpu, stack } => write!(f, "CPU {cpu} {}: guard page", stack.name()),
-            Place::Devices => f.write_str("device registers"),
-            Place::LongMapping => f.write_str("long mappings"),
-            Place::Areas => f.write_str("kernel map area"),
-            Place::KernelMap => f.write_str("kernel map"),
-            Place::Descriptors { .. } => f.write_str("frame descriptors"),
-            Place::Window { cpu } => write!(f, "CPU {cpu} windows"),
-            Place::Text => f.write_str("kernel text"),
-            Place::RoData => f.write_str("kernel read-only data"),
-            Place::Data => f.write_str("kernel data"),
-            Place::Code => f.write_str("executable memory"),
-            Place::Nothing => f.write_str("?"),
-        }
-    }
-}
-
-impl core::fmt::Display for Place {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::User => f.write_str("the address lies in the user half, where nothing is mapped"),
-            Self::DirectMap { offset } => {
-                write!(f, "the address lies in the direct map, physical {offset:#x}")
-            }
-            Self::Stack { cpu, stack } => write!(f, "the address lies in the {} of CPU {cpu}", stack.name()),
-            Self::Guard { cpu, stack } => {
-                write!(
-                    f,
-                    "the address lies in the guard page below the {} of CPU {cpu}: the stack overflowed",
-                    stack.name()
-                )
-            }
-            Self::Devices => f.write_str("the address lies among the device registers"),
-            Self::LongMapping => f.write_str("the address lies among the long mappings"),
-            Self::Areas => f.write_str(
-                "the address lies among the areas of the kernel map: 'kmap' lists those that are mapped",
-            ),
-            Self::KernelMap => f.write_str("the address lies in the kernel map, where nothing is mapped"),
-            Self::Descriptors { of } => {
-                write!(f, "the address lies among the frame descriptors, in that of frame {of}")
-            }
-            Self::Window { cpu } => write!(f, "the address lies among the windows of CPU {cpu}"),
-            Self::Text => f.write_str("the address lies in the kernel's text"),
-            Self::RoData => f.write_str("the address lies in the kernel's read-only data"),
-            Self::Data => f.write_str("the address lies in the kernel's data"),
-            Self::Code => f.write_str("the address lies in the pool of executable memory"),
-            Self::Nothing => f.write_str("the address lies in no part of the kernel's address space"),
-        }
     }
 }

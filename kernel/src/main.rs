@@ -144,7 +144,7 @@ fn bring_up(boot: &'static Boot) {
             if let Err(error) = mm::protect::start(boot) {
                 log::error!("page tables cannot be protected: {error}");
             }
-            // Behind the protection, whose blocks its tables come from, and before other CPUs run.
+            // Behind the protection, whose blocks its tables come from, and before other CPUs, whose stacks lie there.
             if mm::kernel_map::map().is_none() {
                 start_kernel_map(boot, frames);
             }
@@ -210,7 +210,8 @@ fn start_cpus(boot: &Boot) -> usize {
         node: NodeId::FIRST,
         inputs: inputs(boot, None),
     });
-    let running = cpu::start::start_others(listed.chain(unlisted), task::idle::idle);
+    let candidates = listed.chain(unlisted);
+    let running = cpu::start::start_others(candidates, mm::stacks::give_to, task::idle::idle);
     // SAFETY: no CPU is on its way any more, and none is started later.
     unsafe { mm::tables::retire_trampoline() };
     cpu::work::on_every_cpu(&mm::objects::set_up_cpu);

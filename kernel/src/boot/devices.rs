@@ -6,11 +6,11 @@ use rhumb_bootinfo::firmware::Topology;
 use rhumb_machine::{PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::CacheMode;
 
+use super::places::Places;
 use super::refuse;
 use crate::arch::apic;
 use crate::arch::features::features;
 use crate::facts::{Device, MAX_DEVICES};
-use crate::layout;
 use crate::platform::{console, power, screen};
 
 /// Registers of an APIC: one page.
@@ -22,34 +22,14 @@ const CONSOLE: &str = "serial port";
 const HPET: &str = "event timer";
 const SCREEN: &str = "screen";
 
-// All of them, the largest screen among them, fit in their part of the kernel map, with its alignment and the gaps.
-const _: () = assert!(
-    rhumb_screen::mode::MOST_BYTES
-        + PageSize::Size2M.bytes() * 2
-        + MAX_DEVICES as u64 * 2 * DEVICE_PAGE_BYTES
-        <= layout::DEVICES_BYTES
-);
-
 /// Returns the devices to map, each with its addresses.
-pub fn list(topology: &Topology, map: &mut MemoryMap) -> ArrayVec<Device, MAX_DEVICES> {
+pub fn list(topology: &Topology, map: &mut MemoryMap, places: &mut Places) -> ArrayVec<Device, MAX_DEVICES> {
     let mut devices = registers(topology, map);
     devices.extend(video_memory(map, &devices));
-    place(&mut devices);
-    devices
-}
-
-/// Gives each device its addresses: one after the other, with an absent page between, so that no overrun of one reaches
-/// the next. A device that large pages can map lies in its addresses as it does in physical memory.
-fn place(devices: &mut [Device]) {
-    let mut next = layout::DEVICES;
-    for device in devices {
-        if device.phys.bytes() >= PageSize::Size2M.bytes() {
-            let begin = next.plus(PageSize::Size2M.bytes() - 1).align_down(PageSize::Size2M);
-            next = begin.plus(device.phys.start().offset_in(PageSize::Size2M));
-        }
-        device.virt = next;
-        next = next.plus(device.phys.bytes() + PageSize::Size4K.bytes());
+    for device in &mut devices {
+        device.virt = places.take_for_device(device.phys);
     }
+    devices
 }
 
 /// Returns the screen's memory, whole pages. Unlike a register's page, RAM there is never taken from RAM: a screen is

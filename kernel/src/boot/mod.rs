@@ -16,6 +16,7 @@ mod devices;
 pub mod entry;
 pub mod la57;
 pub mod paging;
+mod places;
 mod ram_disk;
 pub mod scratch;
 mod tables;
@@ -26,7 +27,7 @@ use rhumb_bootinfo::firmware::Topology;
 use rhumb_bootinfo::loader::{Framebuffer, multiboot2, pvh};
 use rhumb_bootinfo::memory_map::Capped;
 use rhumb_bootinfo::{BootFrames, BootInfo, Findings, MemoryMap, Options, Reservation};
-use rhumb_machine::{CpuId, MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
+use rhumb_machine::{MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::Levels;
 use rhumb_screen::{Channel, Description, Mode};
 
@@ -40,6 +41,7 @@ use crate::mm::{self, protection};
 use crate::platform::{console, logging, power, screen};
 use devices::{DEVICE_PAGE_BYTES, LOCAL_APIC};
 use paging::Wanted;
+use places::Places;
 use scratch::{LowMemory, Scratch};
 
 /// Below this, real mode can begin.
@@ -92,7 +94,9 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     options.unlisted_cpu = options.unlisted_cpu.filter(|&apic_id| is_unlisted(&topology, apic_id));
     choose_apic_mode(&topology, &options);
     move_console(&topology, &options);
-    let devices = devices::list(&topology, &mut map);
+    let mut places = Places::new();
+    let stacks = Stack::ALL.map(|stack| places.take_for_stack(stack));
+    let devices = devices::list(&topology, &mut map, &mut places);
     let (cpus, trampoline_page) = plan_cpus(&mut map, &topology, &options);
     reserve(&mut map, FIRST_MEBIBYTE, Reservation::FirstMebibyte);
     limit_memory(&mut map, &options);
@@ -113,6 +117,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
         limit,
         cpus,
         trampoline: trampoline_page,
+        stacks,
         devices: &devices,
         first_block,
         topology: &topology,
@@ -120,6 +125,8 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     };
     let built = paging::build(&mut map, &scratch, &wanted)
         .unwrap_or_else(|error| refuse(format_args!("the kernel's page tables cannot be built: {error}")));
+    let own = &area::here().stacks;
+    Stack::ALL.into_iter().zip(stacks).for_each(|(stack, start)| own.set(stack, start));
     if let Some(device) = devices.iter().find(|device| device.name == LOCAL_APIC) {
         apic::set_page(device.virt);
     }
@@ -340,7 +347,7 @@ unsafe extern "sysv64" {
 
 /// Leaves the boot tables and the boot stack for the kernel's own.
 fn enter(boot: &'static Boot) -> ! {
-    let top = Stack::Main.top(CpuId::BOOT);
+    let top = area::here().stacks.top(Stack::Main);
     // SAFETY: the boot tables are loaded, and no CPU runs the boot code again: others start in the trampoline.
     unsafe { entry::erase_code() };
     root::load();

@@ -37,6 +37,8 @@ pub struct Wanted<'a> {
     pub trampoline: Option<PhysRange>,
     /// Where the first tables are to lie, if tables are to be protected: from [`super::tables::take_first_block`].
     pub first_block: Option<PfnRange>,
+    /// Where the boot CPU's stacks begin, in the order of [`Stack::ALL`].
+    pub stacks: [VirtAddr; Stack::ALL.len()],
     /// Device registers and video memory, each with its addresses.
     pub devices: &'a [Device],
     /// Whose memory is whose.
@@ -158,28 +160,25 @@ fn map_image<M: TableMemory>(
     Ok(())
 }
 
-/// Maps each CPU's stacks, of its node's memory, with the page below each left out. The memory may lie past the end of
-/// the direct map, because the stacks have addresses of their own.
+/// Maps the boot CPU's stacks, of its node's memory, with the page below each left out. The memory may lie past the end
+/// of the direct map, because the stacks have addresses of their own.
 fn map_stacks<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
     wanted: &Wanted<'_>,
 ) -> Result<(), PagingError> {
-    for (cpu, node) in wanted.cpus_with_nodes() {
-        source.node = node;
-        for stack in Stack::ALL {
-            let range = stack.range(cpu);
-            let frames = range.bytes() / PageSize::Size4K.bytes();
-            let frames =
-                source.anywhere().take_run_near(wanted.topology, node, frames, 1, Reservation::PerCpu)?;
-            let mapping = Mapping {
-                virt: range.start(),
-                phys: frames.addrs(),
-                attributes: Attributes::kernel(Access::ReadWrite),
-                largest: PageSize::Size4K,
-            };
-            mapper.map(&mapping, source)?;
-        }
+    let node = source.node;
+    for (stack, &virt) in Stack::ALL.iter().zip(&wanted.stacks) {
+        let frames = stack.bytes() / PageSize::Size4K.bytes();
+        let frames =
+            source.anywhere().take_run_near(wanted.topology, node, frames, 1, Reservation::PerCpu)?;
+        let mapping = Mapping {
+            virt,
+            phys: frames.addrs(),
+            attributes: Attributes::kernel(Access::ReadWrite),
+            largest: PageSize::Size4K,
+        };
+        mapper.map(&mapping, source)?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use core::sync::atomic::{
 };
 
 use rhumb_klog::{Ring, Slot};
-use rhumb_machine::{CpuId, MAX_CPUS, NodeId, Pinned};
+use rhumb_machine::{CpuId, MAX_CPUS, NodeId, PageSize, Pinned, VirtAddr};
 use rhumb_pagetable::LazyCpu;
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::{Inbox, Senders};
@@ -21,9 +21,11 @@ use spin::Once;
 use x86_64::registers::model_specific::Msr;
 
 use super::irqsoff;
+use super::stacks::{Part, Stacks};
 use crate::arch::control::Controls;
 use crate::arch::gdt::Descriptors;
 use crate::arch::mce;
+use crate::layout::{self, Stack};
 
 /// Records of the log that a CPU other than the boot CPU keeps: it has little to say.
 pub const LOG_SLOTS: usize = 16;
@@ -153,6 +155,8 @@ pub struct PerCpu {
     pub machine_check: mce::Noted,
     /// Segment descriptors and task-state segment.
     pub descriptors: Descriptors,
+    /// Where its stacks lie.
+    pub stacks: Stacks,
     /// Cross-calls that wait for this CPU: see [`PerCpu::inbox`].
     inbox: Once<Inbox>,
     /// Whether the CPU idles, and what it misses meanwhile: see `cpu::tlb`. Every CPU that flushes looks at it.
@@ -194,6 +198,7 @@ impl PerCpu {
             controls: [const { AtomicU64::new(0) }; 3],
             machine_check: mce::Noted::new(),
             descriptors: Descriptors::new(),
+            stacks: Stacks::new(),
             inbox: Once::new(),
             lazy: OwnLine(LazyCpu::new()),
             tables_place: Place::new(),
@@ -351,4 +356,16 @@ pub fn of(cpu: CpuId) -> Option<&'static PerCpu> {
 /// Returns all registered areas, by CPU number.
 pub fn all() -> impl Iterator<Item = &'static PerCpu> {
     (0..MAX_CPUS).filter_map(CpuId::new).map_while(of)
+}
+
+/// Returns the CPU and the stack that have `address`, and the part of the stack. From any context.
+///
+/// Cost: four comparisons for an address on this CPU's stacks, four for each CPU for another one among the areas of the
+/// kernel map, one elsewhere.
+pub fn stack_at(address: VirtAddr) -> Option<(CpuId, Stack, Part)> {
+    if !layout::areas(PageSize::Size4K).contains(address) {
+        return None;
+    }
+    let of = |area: &PerCpu| area.stacks.at(address).map(|(stack, part)| (area.id, stack, part));
+    of(here()).or_else(|| all().find_map(of))
 }

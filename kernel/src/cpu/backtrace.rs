@@ -13,9 +13,11 @@ use rhumb_machine::VirtAddr;
 use rhumb_symbols::SymbolTable;
 use spin::Once;
 
+use super::area::{self, stack_at};
+use super::stacks::Part;
 use super::{once, probe};
 use crate::arch::idt::{self, TrapFrame};
-use crate::layout::{self, Stack, image};
+use crate::layout::{Stack, image};
 
 /// Says whose part of executable memory an address lies in.
 pub type CodeNamer = fn(VirtAddr) -> Option<PartInfo>;
@@ -104,7 +106,7 @@ pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
 /// Tells whether a frame at `caller` can be the caller's of one at `frame`: it lies above it, or on the stack that an
 /// interrupt stack of the same CPU was switched to from.
 fn may_follow(frame: u64, caller: u64) -> bool {
-    let stack_of = |frame| layout::stack_at(VirtAddr::new(frame)).map(|(cpu, stack, _)| (cpu, stack));
+    let stack_of = |frame| stack_at(VirtAddr::new(frame)).map(|(cpu, stack, _)| (cpu, stack));
     match (stack_of(frame), stack_of(caller)) {
         (Some((cpu, Stack::Interrupt(_))), Some((caller_cpu, Stack::Main))) if cpu == caller_cpu => true,
         _ => caller > frame,
@@ -112,14 +114,15 @@ fn may_follow(frame: u64, caller: u64) -> bool {
 }
 
 /// Calls `each` with the return addresses of the code that asks, innermost first, until it says no. For code on one of
-/// the kernel's stacks: nothing is probed, a chain that leaves them ends.
+/// this CPU's stacks: nothing is probed, a chain that leaves them ends.
 pub fn for_each_caller(mut each: impl FnMut(VirtAddr) -> bool) {
+    let own = &area::here().stacks;
     let mut frame: u64;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };
     for _ in 0..MAX_FRAMES {
         let link = VirtAddr::new(frame);
-        let is_on_a_stack = |word: VirtAddr| matches!(layout::stack_at(word), Some((_, _, false)));
+        let is_on_a_stack = |word: VirtAddr| matches!(own.at(word), Some((_, Part::Pages)));
         if !frame.is_multiple_of(8) || !is_on_a_stack(link) || !is_on_a_stack(link.plus(8)) {
             return;
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`area`] | what belongs to one CPU, reached through the GS base |
 //! | [`start`], [`trampoline`] | starting the others, and setting up each |
+//! | [`stacks`] | where the stacks of each CPU lie |
 //! | [`online`](mod@online) | which CPUs run |
 //! | [`call`], [`work`] | calls from one CPU to others: in an interrupt, and in ordinary context |
 //! | [`serialise`] | instruction streams of all CPUs made new |
@@ -34,6 +35,7 @@ pub mod probe;
 pub mod reasons;
 pub mod root;
 pub mod serialise;
+pub mod stacks;
 pub mod start;
 pub mod tlb;
 pub mod trace;

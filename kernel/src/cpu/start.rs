@@ -1,9 +1,10 @@
 //! Starting the other CPUs, and setting up each.
 //!
-//! CPUs are started one after the other. Each gets the next dense [`CpuId`], whose area and stacks were made at boot;
+//! CPUs are started one after the other. Each gets the next dense [`CpuId`], whose area was made at boot, and stacks;
 //! one that does not answer is reported, and the next takes its number. Whether one that is late takes part is decided
 //! once, by a word ([`rhumb_smp::start`]). CPUs that do not take part park, where a machine check finds a handler.
 
+use core::fmt;
 use core::sync::atomic::{
     AtomicU32, AtomicU64,
     Ordering::{Relaxed, SeqCst},
@@ -49,8 +50,9 @@ static THEN: Once<fn() -> !> = Once::new();
 /// # Errors
 /// The CPU cannot go on.
 fn set_up(area: &'static PerCpu) -> Result<mce::Old, NotTaken> {
-    // SAFETY: each CPU comes here once, on its own area; its stacks were mapped at boot and nothing uses them yet.
-    unsafe { area.descriptors.load(|stack| Stack::Interrupt(stack).top(area.id())) };
+    // SAFETY: each CPU comes here once, on its own area; its stacks were mapped before it started, permanently, and
+    // nothing uses them yet.
+    unsafe { area.descriptors.load(|stack| area.stacks.top(Stack::Interrupt(stack))) };
     idt::load();
     let old = mce::enable();
     let taken = control::enable_protections();
@@ -107,15 +109,21 @@ impl Drop for CountParked {
 }
 
 /// Starts each candidate that answers, until the areas are used up. Those beyond park: see [`trampoline::park`].
-/// Returns how many run now, this CPU included. A CPU that takes part goes on with `then`.
+/// Returns how many run now, this CPU included. `give_stacks` gives a CPU its stacks, near its node, unless it has them
+/// from a candidate that did not come; where it fails, the candidate parks. A CPU that takes part goes on with `then`.
 ///
 /// Cost: 10 ms for all, and then as long as each takes to come: a fraction of a millisecond on hardware.
-pub fn start_others(candidates: impl Iterator<Item = Candidate> + Clone, then: fn() -> !) -> usize {
+pub fn start_others<E: fmt::Display>(
+    candidates: impl Iterator<Item = Candidate> + Clone,
+    give_stacks: impl Fn(&PerCpu) -> Result<(), E>,
+    then: fn() -> !,
+) -> usize {
     once::fill(&THEN, then);
     reset_all(candidates.clone());
     let mut next = 1;
     let (mut unaddressable, mut first) = (0u32, None);
-    trampoline::prepare_parking(root::table().addr().get());
+    let (mut without_stacks, mut why) = (0u32, None);
+    trampoline::prepare(root::table().addr().get());
     for candidate in candidates {
         let apic_id = candidate.apic_id;
         let _count = CountParked(trampoline::parked());
@@ -128,14 +136,19 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate> + Clone, then: f
             log::warn!("APIC id {apic_id} is this CPU's own: not started");
             continue;
         }
-        let Some(area) = CpuId::new(next).and_then(area::of) else {
+        let area = CpuId::new(next).and_then(area::of).filter(|area| {
+            area.set_node(candidate.node);
+            let given = give_stacks(area);
+            without_stacks += u32::from(given.is_err());
+            given.map_err(|error| why.get_or_insert(error)).is_ok()
+        });
+        let Some(area) = area else {
             if trampoline::page().is_some() {
                 park(apic_id, &STARTS.begin());
             }
             continue;
         };
         area.apic_id.store(apic_id, Relaxed);
-        area.set_node(candidate.node);
         area.set_inputs(candidate.inputs);
         match start(area) {
             Ok(()) => {
@@ -148,6 +161,9 @@ pub fn start_others(candidates: impl Iterator<Item = Candidate> + Clone, then: f
             // It has said why.
             Err(NotStarted::Refused) => {}
         }
+    }
+    if let Some(why) = why {
+        log::warn!("{} cannot have stacks: left out ({why})", Counted(without_stacks, "CPU"));
     }
     if let Some(first) = first {
         log::warn!(
@@ -192,7 +208,7 @@ enum NotStarted {
 /// up first, it cannot be online by then. Then it gets a second chance, to park.
 fn start(area: &'static PerCpu) -> Result<(), NotStarted> {
     let apic_id = area.apic_id.load(Relaxed);
-    kasan::stack_is_fresh(area.id());
+    kasan::stack_is_fresh(&area.stacks);
     START.begin(apic_id);
     let mailbox = Mailbox::post(area);
     let parked_before = trampoline::parked();
@@ -278,16 +294,15 @@ fn wait_while(ns: u64, holds: impl Fn() -> bool) {
     }
 }
 
-/// Continues from the trampoline, on the started CPU's own stack, with the trampoline's tables still loaded. `area` is
-/// the letter that the CPU took.
+/// Continues from the trampoline, on the kernel's tables and the started CPU's own stack. `area` is the letter that the
+/// CPU took.
 #[unsafe(no_mangle)]
 extern "sysv64" fn trampoline_arrived(area: *const PerCpu) -> ! {
     // SAFETY: the letter came from `Mailbox::post`, which took a 'static reference.
     let area: &'static PerCpu = unsafe { &*area };
     area::install(area);
-    // From here on a fault is reported. (The trampoline's tables show all of the kernel's half.)
+    // From here on a fault is reported.
     idt::load_for_boot();
-    root::load();
     let apic_id = apic::id_by_cpuid();
     let mine = Features::read();
     if let Some(name) = requirements::missing(features(), &mine) {

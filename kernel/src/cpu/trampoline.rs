@@ -109,6 +109,9 @@ trampoline_arrive:
     xchgq %rdi, {letter}(%rip)
     testq %rdi, %rdi
     jz trampoline_park
+    // The trampoline's root is a copy from before the kernel map, in which the CPU's stack lies.
+    movq {root}(%rip), %rax
+    movq %rax, %cr3
     movq {stack}(%rip), %rsp
     xorl %ebp, %ebp
     callq trampoline_arrived
@@ -152,7 +155,7 @@ trampoline_park_stack_top:
     letter = sym LETTER,
     stack = sym LETTER_STACK,
     traps = sym PARK_TRAPS,
-    root = sym PARK_ROOT,
+    root = sym ROOT,
     cr4 = sym PARK_CR4,
     parked = sym PARKED,
     options(att_syntax)
@@ -187,7 +190,7 @@ struct TrapsPointer {
 static PARK_TRAPS: TrapsPointer =
     TrapsPointer { _unused: [0; 3], last_byte: AtomicU16::new(0), base: AtomicU64::new(0) };
 /// The root of the kernel's tables.
-static PARK_ROOT: AtomicU64 = AtomicU64::new(0);
+static ROOT: AtomicU64 = AtomicU64::new(0);
 /// The bit of CR4 that lets machine checks raise their exception, where CPUs have it.
 static PARK_CR4: AtomicU64 = AtomicU64::new(0);
 /// How many CPUs have parked.
@@ -201,13 +204,13 @@ pub fn parked() -> u32 {
 /// Halts this CPU permanently, where neither a machine check nor anything else on it hurts: one that waits for its
 /// start-up with machine checks off resets the machine when one is told to all CPUs.
 pub fn park() -> ! {
-    // SAFETY: the code leaves the stack, and needs only what `prepare_parking` has set up, which is before any CPU
+    // SAFETY: the code leaves the stack, and needs only what `prepare` has set up, which is before any CPU
     // starts.
     unsafe { trampoline_park() }
 }
 
-/// Sets up what CPUs that park need. Before the first is started.
-pub fn prepare_parking(root: u64) {
+/// Sets up what CPUs need that start or park. Before the first is started. `root` is the root of the kernel's tables.
+pub fn prepare(root: u64) {
     static TRAPS: Once<InterruptDescriptorTable> = Once::new();
     let machine_check = VirtAddr::from(&raw const trampoline_park_machine_check);
     let traps = TRAPS.call_once(|| {
@@ -218,7 +221,7 @@ pub fn prepare_parking(root: u64) {
     });
     PARK_TRAPS.last_byte.store((size_of::<InterruptDescriptorTable>() - 1) as u16, Relaxed);
     PARK_TRAPS.base.store(core::ptr::from_ref(traps) as u64, Relaxed);
-    PARK_ROOT.store(root, Relaxed);
+    ROOT.store(root, Relaxed);
     let machine_check = if features().machine_check { Cr4Flags::MACHINE_CHECK_EXCEPTION.bits() } else { 0 };
     PARK_CR4.store(machine_check, Release);
 }
@@ -266,7 +269,7 @@ impl Mailbox {
     /// Posts `area`. One CPU starts at a time.
     pub fn post(area: &'static PerCpu) -> Self {
         let pointer = core::ptr::from_ref(area).cast_mut();
-        LETTER_STACK.store(Stack::Main.top(area.id()).get(), Relaxed);
+        LETTER_STACK.store(area.stacks.top(Stack::Main).get(), Relaxed);
         LETTER.store(pointer, Release);
         Self(pointer)
     }

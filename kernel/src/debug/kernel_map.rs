@@ -11,9 +11,10 @@ use rhumb_pagetable::{Join, Leaves, PageCounts, Permissions, Spans};
 
 use super::Kernel;
 use crate::facts::Boot;
-use crate::layout::{self, Place};
+use crate::layout;
 use crate::mm::kernel_map::{self, KernelHome};
-use crate::mm::owners::Name;
+use crate::mm::owners::{self, Name, Owner};
+use crate::mm::place::{Place, place_of};
 use crate::mm::tables;
 
 type Map = rhumb_kernelmap::KernelMap<KernelHome>;
@@ -51,26 +52,28 @@ const COLUMNS: &[Column] = &[
     Column::right("resident", 9),
     Column::left("perm", 4),
     Column::left("pages", 16),
-    Column::left("what", 16),
+    Column::left("what", 26),
     Column::left("owner", 0),
 ];
 
-fn kmap(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+fn kmap(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let is_check = arguments.optional(|words| words.one_of("what", &["check"]))?.is_some();
     arguments.end()?;
     let map = the_map()?;
     let mut table = Table::new(out, COLUMNS);
-    list_fixed(&mut table, kernel.boot);
+    list_fixed(&mut table);
     let mut sum = Sum::default();
     let mut run = Run::default();
     let walked = map.for_each_area(|area| {
         let mut pages = PageCounts::NONE;
+        let is_named = [owners::STACKS, owners::DEVICES].map(Owner::in_frames).contains(&area.owner);
+        let place = if is_named { place_of(area.range.start()) } else { Place::Areas };
         for span in Spans::new(Leaves::new(tables::reader(), tables::root(), area.range), Join::Virtual) {
             pages.add_all(span.pages);
             if area.kind != AreaKind::Waiting {
                 let range = layout::range(span.virt, span.bytes);
                 let mapped = Mapped { pages: span.pages, permissions: Some(span.permissions) };
-                run.add(&mut table, AreaReport { range, ..area }, mapped);
+                run.add(&mut table, AreaReport { range, ..area }, place, mapped);
             }
         }
         sum.add(&area, pages);
@@ -94,25 +97,25 @@ struct Mapped {
 /// Areas in a row that are alike, which have one line: there may be a million slabs.
 #[derive(Default)]
 struct Run {
-    first: Option<(AreaReport, Mapped)>,
+    first: Option<(AreaReport, Place, Mapped)>,
     count: u64,
 }
 
 impl Run {
-    fn add(&mut self, table: &mut Table<'_>, area: AreaReport, mapped: Mapped) {
-        let is_alike = |(first, pages): &(AreaReport, Mapped)| {
+    fn add(&mut self, table: &mut Table<'_>, area: AreaReport, place: Place, mapped: Mapped) {
+        let is_alike = |(first, at, pages): &(AreaReport, Place, Mapped)| {
             let of = |area: &AreaReport| (area.kind, area.owner, area.range.bytes());
-            of(first) == of(&area) && *pages == mapped
+            of(first) == of(&area) && *at == place && *pages == mapped
         };
         if !self.first.as_ref().is_some_and(is_alike) {
             self.finish(table);
-            self.first = Some((area, mapped));
+            self.first = Some((area, place, mapped));
         }
         self.count += 1;
     }
 
     fn finish(&mut self, table: &mut Table<'_>) {
-        let Some((area, mapped)) = self.first.take() else { return };
+        let Some((area, place, mapped)) = self.first.take() else { return };
         let count = core::mem::take(&mut self.count);
         if count > 1 {
             let what = format_args!("{} x {count}", area.kind);
@@ -124,7 +127,11 @@ impl Run {
                 &Name(area.owner),
             );
         } else {
-            row(table, (area.range.start(), area.range.bytes()), &mapped, &area.kind, &Name(area.owner));
+            let range = (area.range.start(), area.range.bytes());
+            match place {
+                Place::Areas => row(table, range, &mapped, &area.kind, &Name(area.owner)),
+                named => row(table, range, &mapped, &named.name(), &Name(area.owner)),
+            }
         }
     }
 }
@@ -161,47 +168,13 @@ fn row(
     ]);
 }
 
-/// Lists the ranges that boot has mapped: the CPUs' stacks as one, and each device.
-fn list_fixed(table: &mut Table<'_>, boot: &Boot) {
+/// Lists what is mapped in the kernel map outside of areas: long mappings.
+fn list_fixed(table: &mut Table<'_>) {
     let fixed = layout::range(layout::KERNEL_MAP, layout::AREAS.since(layout::KERNEL_MAP));
-    let mut stacks: Option<(VirtRange, Mapped)> = None;
     for span in Spans::new(Leaves::new(tables::reader(), tables::root(), fixed), Join::Virtual) {
         let range = layout::range(span.virt, span.bytes);
         let mapped = Mapped { pages: span.pages, permissions: Some(span.permissions) };
-        if let Place::Stack { .. } = layout::place_of(span.virt) {
-            match &mut stacks {
-                Some((all, sum)) => {
-                    *all = VirtRange::new(all.start(), range.end()).unwrap_or(*all);
-                    sum.pages.add_all(mapped.pages);
-                }
-                None => stacks = Some((range, mapped)),
-            }
-            continue;
-        }
-        if let Some((range, mapped)) = stacks.take() {
-            row(
-                table,
-                (range.start(), range.bytes()),
-                &mapped,
-                &format_args!("stacks of {}", Counted(boot.cpus, "CPU")),
-                &"boot",
-            );
-        }
-        let device = boot.devices.iter().find(|device| device.virt == span.virt);
-        let what: &dyn fmt::Display = match &device {
-            Some(device) => &device.name,
-            None => &"?",
-        };
-        row(table, (range.start(), range.bytes()), &mapped, what, &"boot");
-    }
-    if let Some((range, mapped)) = stacks {
-        row(
-            table,
-            (range.start(), range.bytes()),
-            &mapped,
-            &format_args!("stacks of {}", Counted(boot.cpus, "CPU")),
-            &"boot",
-        );
+        row(table, (range.start(), range.bytes()), &mapped, &place_of(span.virt).name(), &"");
     }
 }
 

@@ -11,9 +11,9 @@ use rhumb_pagetable::{Join, Leaves, Span, Spans};
 use super::Kernel;
 use crate::cpu::area::PerCpu;
 use crate::cpu::machine::MACHINE;
-use crate::facts::Boot;
 use crate::layout;
-use crate::mm::{direct_map, frames, kernel_map, objects, pageable, tables};
+use crate::mm::place::place_of;
+use crate::mm::{direct_map, frames, kernel_map, objects, pageable, stacks, tables};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
@@ -81,7 +81,7 @@ fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Resul
     meminfo_line(out, "LowTotal", total - high);
     meminfo_line(out, "LowFree", free.saturating_sub(high_free));
     meminfo_line(out, "Slab", objects::slabs().map_or(0, |slabs| slabs.totals().held_bytes));
-    meminfo_line(out, "KernelStack", boot.cpus as u64 * layout::STACK_FRAMES_PER_CPU * page);
+    meminfo_line(out, "KernelStack", stacks::bytes());
     let map = kernel_map::map().map(|map| map.report()).unwrap_or_default();
     meminfo_line(out, "PageTables", (boot.table_frames + map.upper_tables) * page);
     meminfo_line(out, "VmallocTotal", map.total_bytes);
@@ -130,19 +130,19 @@ fn maps(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output)
         if table.interrupted() {
             return Err(CommandError::Interrupted);
         }
-        row(&mut table, kernel.boot, &span);
+        row(&mut table, &span);
     }
     Ok(())
 }
 
-fn row(table: &mut Table<'_>, boot: &Boot, span: &Span) {
+fn row(table: &mut Table<'_>, span: &Span) {
     table.row(&[
         &format_args!("{:016x}-{:016x}", span.virt.get(), span.last().get()),
         &Human(span.bytes),
         &span.permissions,
         &Mode(span),
         &format_args!("{:16}", span.pages),
-        &What(boot, span.virt),
+        &place_of(span.virt).name(),
     ]);
 }
 
@@ -156,18 +156,6 @@ impl fmt::Display for Mode<'_> {
             (Some(key), _) => write!(f, "{key} "),
             (None, rhumb_pagetable::Scope::Global) => f.write_str("global"),
             (None, rhumb_pagetable::Scope::AddressSpace) => f.write_str("      "),
-        }
-    }
-}
-
-/// Returns the name of a range: a device's own, anything else's by its place.
-struct What<'a>(&'a Boot, VirtAddr);
-
-impl fmt::Display for What<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.devices.iter().find(|device| device.virt == self.1) {
-            Some(device) => f.write_str(device.name),
-            None => layout::place_of(self.1).name().fmt(f),
         }
     }
 }

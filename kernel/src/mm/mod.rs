@@ -17,7 +17,8 @@
 //! | [`protection`], [`protect`] | page tables that only their writer can write: boot's choice, and what comes of it |
 //! | [`kernel_map`] | memory and devices at addresses of the kernel map |
 //! | [`pageable`] | kernel memory that is paged out under pressure |
-//! | [`known`] | what is known of a frame |
+//! | [`stacks`] | kernel stacks, with guards, at addresses of the kernel map |
+//! | [`known`], [`place`] | what is known of a frame, and of an address |
 //!
 //! `main::bring_up` calls their `start` and `take_over` in this order, with one CPU running ([`unmapped`] starts
 //! [`windows`]): frames first, because all others allocate. The order of the locks is in `docs/locks.md`.
@@ -32,10 +33,12 @@ pub mod movable;
 pub mod objects;
 pub mod owners;
 pub mod pageable;
+pub mod place;
 pub mod protect;
 pub mod protection;
 pub mod recall;
 pub mod rules;
+pub mod stacks;
 pub mod tables;
 pub mod unmapped;
 pub mod window_tables;
@@ -49,10 +52,11 @@ use rhumb_monitor::Human;
 use crate::cpu::clock;
 use crate::facts::Boot;
 use crate::layout::{self, image};
+use place::{Place, place_of};
 
 /// Returns one line about what belongs at `address`, mapped or not.
-pub fn describe(address: VirtAddr) -> layout::Place {
-    layout::place_of(address)
+pub fn describe(address: VirtAddr) -> Place {
+    place_of(address)
 }
 
 /// Writes one line about what belongs at `address`, and one about the part of executable memory there, if one is.
@@ -62,7 +66,7 @@ pub fn write_place(out: &mut dyn Write, address: VirtAddr) -> fmt::Result {
     if pageable::contains(address) {
         writeln!(out, "the address is a page of pageable memory")?;
     }
-    if place == layout::Place::Code { writeln!(out, "{}", code::At(address)) } else { Ok(()) }
+    if place == Place::Code { writeln!(out, "{}", code::At(address)) } else { Ok(()) }
 }
 
 /// Writes the page walk for `address`, level by level, if there are tables to walk.

@@ -73,11 +73,17 @@ pub const MODULES: Owner = Owner(8);
 /// Pageable memory: [`crate::mm::pageable`].
 pub const PAGEABLE: Owner = Owner(9);
 
+/// Kernel stacks: [`crate::mm::stacks`].
+pub const STACKS: Owner = Owner(10);
+
+/// Devices that boot has mapped: `boot::devices`.
+pub const DEVICES: Owner = Owner(11);
+
 /// The first number that the kernel does not use itself.
 pub const FIRST_FREE: u16 = OWN.len() as u16 + 1;
 
 /// The kernel's own owners, by number from 1 on.
-const OWN: [Description; 9] = [
+const OWN: [Description; 11] = [
     Description { name: "object caches", map: MapUse::Nothing, pool: PoolUse::Nothing },
     Description { name: "direct map", map: MapUse::Nothing, pool: PoolUse::Nothing },
     Description { name: "monitor", map: MapUse::ChangesAndExecutes, pool: PoolUse::Account },
@@ -87,6 +93,8 @@ const OWN: [Description; 9] = [
     Description { name: "code pool", map: MapUse::Changes, pool: PoolUse::Nothing },
     Description { name: "modules", map: MapUse::Nothing, pool: PoolUse::Nothing },
     Description { name: "pageable memory", map: MapUse::Nothing, pool: PoolUse::Nothing },
+    Description { name: "kernel stacks", map: MapUse::Nothing, pool: PoolUse::Nothing },
+    Description { name: "devices", map: MapUse::Nothing, pool: PoolUse::Nothing },
 ];
 
 /// The descriptions of registered owners, by number.

@@ -10,8 +10,8 @@ use super::report as trap_report;
 use crate::cpu::backtrace;
 use crate::cpu::kasan::checker;
 use crate::cpu::machine::MACHINE;
-use crate::layout::Place;
 use crate::mm;
+use crate::mm::place::Place;
 
 /// Functions of the checker, which are above the culprit in every backtrace.
 const CHECKERS: [&str; 4] = ["__asan_", "rhumb_kasan::", "rhumb::trap::kasan::", "rhumb::cpu::kasan::"];

@@ -157,7 +157,7 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
     // An access that was being probed is not gone back to: a fault from here on is the report's own.
     here.probe_resume.store(0, Relaxed);
     // SAFETY: this CPU does not go back; the lower half of each stack is as long as a report needs.
-    unsafe { here.descriptors.split_stacks(|stack| Stack::Interrupt(stack).middle(here.id())) };
+    unsafe { here.descriptors.split_stacks(|stack| here.stacks.middle(Stack::Interrupt(stack))) };
     let stack = StackUse::begin();
     super::stop_others();
     // SAFETY: the other CPUs have stopped or have that interrupt waiting, and this one does not go back to what it did.

@@ -8,7 +8,9 @@ use core::fmt::{self, Write};
 
 use rhumb_machine::{VirtAddr, VirtRange};
 
-use crate::layout::{self, Stack};
+use crate::cpu::area;
+use crate::cpu::stacks::Part;
+use crate::layout::Stack;
 
 const PATTERN: u64 = 0x7573_6564_7573_6564;
 /// Below the stack pointer of the function that fills, bytes that it may use itself.
@@ -27,9 +29,10 @@ impl StackUse {
             core::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags))
         };
         // The checker of memory accesses knows the stack's own red zones.
-        let on = layout::stack_at(VirtAddr::new(pointer)).filter(|_| cfg!(not(feature = "kasan")));
-        let Some((cpu, stack @ Stack::Interrupt(_), false)) = on else { return Self(None) };
-        let range = stack.range(cpu);
+        let stacks = &area::here().stacks;
+        let on = stacks.at(VirtAddr::new(pointer)).filter(|_| cfg!(not(feature = "kasan")));
+        let Some((stack @ Stack::Interrupt(_), Part::Pages)) = on else { return Self(None) };
+        let Some(range) = stacks.range(stack) else { return Self(None) };
         let mut at = range.start();
         while at.plus(OWN_BYTES).get() < pointer {
             // SAFETY: the word is on this CPU's stack, below all that this function and its callers use of it; what an

@@ -19,13 +19,12 @@ use arrayvec::ArrayVec;
 use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation};
 use rhumb_kasan::outline::{self, Checker};
 use rhumb_kasan::{Plan, PlanError, State, Violation};
-use rhumb_machine::{
-    CpuId, Machine, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange, impossible,
-};
+use rhumb_machine::{Machine, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr, VirtRange};
 use rhumb_monitor::Human;
 use spin::Once;
 
 use super::once;
+use super::stacks::Stacks;
 use crate::layout::{self, Stack, image};
 
 /// RAM past so much of it is not watched: the shadow is written whole at boot, and a machine of a TiB, whose memory the
@@ -83,11 +82,18 @@ fn plan(map: &MemoryMap, base: VirtAddr, limit: PhysAddr, cpus: usize) -> Result
         unwatched += ram.bytes() - bytes;
         plan.watch(layout::range(base.plus(ram.start().get()), bytes))?;
     }
-    let last = CpuId::new(cpus - 1).unwrap_or_else(|| impossible!("{} CPUs", cpus => CpuId::BOOT));
-    let stacks = Stack::ALL[Stack::ALL.len() - 1].top(last).since(layout::KERNEL_MAP);
-    plan.watch(layout::range(layout::KERNEL_MAP, stacks))?;
+    plan.watch(layout::range(layout::AREAS, first_areas_bytes(cpus)))?;
     plan.watch(image::all())?;
     Ok((plan, unwatched))
+}
+
+/// Returns how many of the first addresses of the kernel map are watched: the CPUs' stacks lie there, because they are
+/// the map's first areas, but for boot's devices (some 270 pages with their guards, at most), and for what the boot CPU's
+/// cache of addresses keeps meanwhile.
+const fn first_areas_bytes(cpus: usize) -> u64 {
+    const OTHER_PAGES: u64 = 512;
+    let pages = cpus as u64 * layout::STACK_PAGES_PER_CPU + OTHER_PAGES;
+    pages * PageSize::Size4K.bytes()
 }
 
 /// Begins to check. Once, on the kernel's own tables, before other CPUs run; `free` is what the frame allocator begins
@@ -141,8 +147,12 @@ pub fn set_memory_use(range: VirtRange, memory_use: rhumb_machine::MemoryUse) {
 }
 
 /// Clears the marks of a CPU's main stack, which begins anew: its last user has left it without returning.
-pub fn stack_is_fresh(cpu: CpuId) {
-    set_memory_use(Stack::Main.range(cpu), rhumb_machine::MemoryUse::Allowed);
+pub fn stack_is_fresh(stacks: &Stacks) {
+    let Some(range) = stacks.range(Stack::Main) else { return };
+    set_memory_use(range, rhumb_machine::MemoryUse::Allowed);
+    if !watched().iter().any(|watched| watched.covers(range)) {
+        log::warn!("KASAN does not watch the stack {range}");
+    }
 }
 
 fn direct(machine: &impl Machine, frames: PfnRange) -> VirtRange {

@@ -13,7 +13,7 @@ use rhumb_tableguard::{Protection, Rights};
 use crate::arch::gdt::InterruptStack;
 use crate::arch::pkrs::{self, Pkrs};
 use crate::cpu::machine::MACHINE;
-use crate::cpu::tlb;
+use crate::cpu::{area, tlb};
 use crate::layout::{Stack, image};
 use crate::mm::{protection, tables};
 
@@ -55,8 +55,13 @@ impl fmt::Display for NoPlace {
 
 /// Returns where it is mapped.
 pub fn place() -> VirtAddr {
-    let stack = Stack::Interrupt(InterruptStack::MachineCheck).range(CpuId::BOOT).start();
+    let stack = boots(Stack::Interrupt(InterruptStack::MachineCheck));
     VirtAddr::new(stack.get() - PageSize::Size4K.bytes())
+}
+
+/// Returns where a stack of the boot CPU begins.
+fn boots(stack: Stack) -> VirtAddr {
+    area::of(CpuId::BOOT).and_then(|boot| boot.stacks.range(stack)).unwrap_or_default().start()
 }
 
 /// Makes the fault, in place of the one before.
@@ -64,10 +69,7 @@ pub fn inject(what: TableFault) -> Result<(), NoPlace> {
     let writable = |phys| Entry::leaf(phys, PageSize::Size4K, Attributes::kernel(Access::ReadWrite));
     let entry = match what {
         TableFault::WritableText => writable(image::physical(image::text()).start()),
-        TableFault::SecondMapping => {
-            let stack = Stack::Main.range(CpuId::BOOT).start();
-            writable(tables::walk(stack).phys().ok_or(NoPlace::Guard)?)
-        }
+        TableFault::SecondMapping => writable(tables::walk(boots(Stack::Main)).phys().ok_or(NoPlace::Guard)?),
         TableFault::WritableAlias(phys) | TableFault::CachedDevice(phys) => writable(phys),
         TableFault::WritableTable => return unprotect(State::ORDINARY),
         TableFault::OpenKey if protection::in_force() == Protection::Keys => {

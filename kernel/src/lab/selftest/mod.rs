@@ -28,6 +28,7 @@ mod objects;
 mod pageable;
 mod protect;
 mod protection;
+mod stacks;
 mod tables;
 mod time;
 mod unmapped;
@@ -49,6 +50,7 @@ pub struct Test {
 const TESTS: &[&[Test]] = &[
     tables::TESTS,
     protection::TESTS,
+    stacks::TESTS,
     protect::TESTS,
     bpf::TESTS,
     calls::TESTS,

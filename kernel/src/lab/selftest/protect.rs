@@ -81,12 +81,8 @@ fn check_all(page: Pfn) -> Result<(), Failure> {
     let outcome = (|| {
         let online = cpu::online();
         let windows = online.iter().map(|cpu| layout::windows(cpu).start());
-        let places = [
-            MACHINE.direct(page.addr()),
-            layout::image::text().start(),
-            layout::DESCRIPTORS,
-            layout::DEVICES,
-        ];
+        let places =
+            [MACHINE.direct(page.addr()), layout::image::text().start(), layout::DESCRIPTORS, layout::AREAS];
         for place in places.into_iter().chain(windows) {
             for step in tables::walk(place).steps() {
                 check(step.table)?;

@@ -4,7 +4,7 @@ use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange};
 
 use super::Test;
 use crate::cpu::machine::MACHINE;
-use crate::cpu::trampoline;
+use crate::cpu::{area, trampoline};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 use crate::lab::probe;
@@ -80,7 +80,9 @@ fn data_cannot_be_executed(_: &'static Boot) -> Result<(), Failure> {
 fn guards_cannot_be_touched(_: &'static Boot) -> Result<(), Failure> {
     for cpu in cpu::online().iter() {
         for stack in Stack::ALL {
-            let pages = stack.range(cpu);
+            let Some(pages) = area::of(cpu).and_then(|area| area.stacks.range(stack)) else {
+                return Err(Failure::because(format_args!("CPU {cpu} has no {}", stack.name())));
+            };
             let guard = layout::range(
                 VirtAddr::new(pages.start().get() - PageSize::Size4K.bytes()),
                 PageSize::Size4K.bytes(),

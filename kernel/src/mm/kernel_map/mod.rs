@@ -23,9 +23,10 @@ use core::fmt;
 use rhumb_frames::{Frames, Reclaimer, Request, Shortage};
 use rhumb_kernelmap::map::{ForeignArea, MapInconsistency};
 use rhumb_kernelmap::{
-    Area, AreaError, AreaRequest, FlushPolicy, KernelMap, MapAddresses, MapLayout, MapLayoutError, Tag,
+    Area, AreaError, AreaKind, AreaRequest, FlushPolicy, KernelMap, MapAddresses, MapLayout, MapLayoutError,
+    Tag,
 };
-use rhumb_machine::{Machine, Order, PhysRange, Pinned, VirtAddr, impossible};
+use rhumb_machine::{Machine, Order, PageSize, PhysRange, Pinned, VirtAddr, impossible};
 use rhumb_pagetable::CacheMode;
 use rhumb_slab::{Cache, CacheSpec, SpecError};
 use spin::Once;
@@ -33,9 +34,9 @@ use x86_64::instructions::interrupts;
 
 use super::objects;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::once;
+use crate::cpu::{area, once};
 use crate::facts::Boot;
-use crate::layout;
+use crate::layout::{self, Stack};
 use crate::mm::owners::{self, Owner};
 
 pub use home::KernelHome;
@@ -60,6 +61,8 @@ pub enum StartError {
     NoTable(VirtAddr),
     /// The map refuses what it was given.
     Map(MapLayoutError),
+    /// The map cannot take over an area of boot's.
+    Boot(AreaError),
     /// The allocator has no place for another reclaimer.
     TooManyReclaimers,
 }
@@ -72,6 +75,7 @@ impl fmt::Display for StartError {
             Self::Frames(error) => error.fmt(f),
             Self::NoTable(at) => write!(f, "no frame for a table above {at}"),
             Self::Map(error) => error.fmt(f),
+            Self::Boot(error) => error.fmt(f),
             Self::TooManyReclaimers => f.write_str("the allocator has too many reclaimers"),
         }
     }
@@ -95,19 +99,40 @@ pub fn start(boot: &'static Boot, frames: &'static Frames<KernelMachine>) -> Res
     let home = KernelHome::new(boot, frames);
     // SAFETY: the plan of the address space has these addresses for nothing else.
     let map = unsafe { KernelMap::new(home, layout, addresses, tags, guard.pinned(), memory) };
-    let map = once::fill(&MAP, map.map_err(StartError::Map)?);
+    let map = map.map_err(StartError::Map)?;
+    take_over(&map, guard.pinned(), boot).map_err(StartError::Boot)?;
+    let map = once::fill(&MAP, map);
     if let Some(policy) = boot.options.kmap_flush.and_then(FlushPolicy::of_name) {
         map.set_policy(guard.pinned(), policy);
     }
     frames.register_reclaimer(&WaitingAreas).map_err(|_| StartError::TooManyReclaimers)
 }
 
+/// Takes over what boot has mapped at addresses of the map: this CPU's stacks, and devices. Permanently: what boot took
+/// never comes back.
+fn take_over(map: &KernelMap<KernelHome>, pinned: Pinned<'_>, boot: &Boot) -> Result<(), AreaError> {
+    let stacks = &area::here().stacks;
+    let stacks = Stack::ALL.into_iter().filter_map(|stack| stacks.range(stack));
+    let stacks = stacks.map(|stack| (stack, AreaKind::Memory, owners::STACKS));
+    let devices = boot.devices.iter().map(|device| (device.addresses(), AreaKind::Device, owners::DEVICES));
+    for (range, kind, owner) in stacks.chain(devices) {
+        // SAFETY: boot has mapped these for the kernel, none executable, devices in their own mode; the area is never
+        // given back.
+        let _area: Area = unsafe { map.adopt(pinned, range, kind, owner.in_frames()) }?;
+    }
+    Ok(())
+}
+
 /// Returns the addresses of each region: [`TIMES_RAM`] times the RAM, which is more than any use of them can fragment.
 fn addresses(boot: &Boot) -> MapAddresses {
     let ram = boot.memory.lock().ram_bytes();
     let bytes = ram.saturating_mul(TIMES_RAM).next_multiple_of(STEP_BYTES).min(layout::MOST_AREAS_BYTES);
-    let region = |number: u64| layout::range(layout::AREAS.plus(number * layout::MOST_AREAS_BYTES), bytes);
-    MapAddresses { small: region(0), large: region(1), huge: region(2) }
+    let region = |unit| layout::range(layout::areas(unit).start(), bytes);
+    MapAddresses {
+        small: region(PageSize::Size4K),
+        large: region(PageSize::Size2M),
+        huge: region(PageSize::Size1G),
+    }
 }
 
 /// Returns memory for the map's own tables, permanently.
@@ -138,10 +163,6 @@ pub fn map() -> Option<&'static KernelMap<KernelHome>> {
 ///
 /// # Errors
 /// [`AreaError`]; [`AreaError::NoTable`] before [`start`].
-#[cfg_attr(
-    not(feature = "lab"),
-    expect(dead_code, reason = "only the laboratory and objects use the map so far")
-)]
 pub fn alloc(owner: Owner, request: AreaRequest) -> Result<Area, AreaError> {
     let map = map().ok_or(AreaError::NoTable)?;
     let guard = MACHINE.pin();
@@ -164,10 +185,6 @@ pub unsafe fn map_device(owner: Owner, device: PhysRange, cache: CacheMode) -> R
 }
 
 /// Gives an area back. See [`KernelMap::free`].
-#[cfg_attr(
-    not(feature = "lab"),
-    expect(dead_code, reason = "only the laboratory and objects use the map so far")
-)]
 pub fn free(area: Area) {
     let Some(map) = map() else { return impossible!("the area came from the map") };
     let guard = MACHINE.pin();

@@ -1,11 +1,12 @@
-//! The kernel map: its own tests under each policy and each protection of tables, and what its commands say.
+//! The kernel map: its own tests and those of stacks under each policy and each protection of tables, and what its
+//! commands say.
 
 use crate::machine::MemorySize;
 use crate::test::case::Case;
-use crate::test::expect::text;
+use crate::test::expect::{lines, text};
 
 /// The kernel's tests of the map, then a check of all of it.
-const ALL: &str = "selftest kernel_map; kmap check; vmallocinfo; maps audit";
+const ALL: &str = "selftest kernel_map; selftest stacks; kmap check; vmallocinfo; maps audit";
 
 pub(crate) fn cases() -> Vec<Case> {
     let case = |name: &str, words: &str, policy: &str| {
@@ -13,11 +14,18 @@ pub(crate) fn cases() -> Vec<Case> {
             text("the page tables say the same"),
             text("every structure is sound"),
             text(format!("waiting for a flush ({policy})")),
+            // Boot's areas, and those that other CPUs were given.
+            lines(16, "kernel_stacks pages="),
+            text("CPU 3 machine-check stack"),
+            text("phys=0x00000000fee00000 ioremap"),
         ])
     };
     vec![
         case("selftest", "", "lazy"),
-        case("eager", "kmap_flush=eager", "eager").nodes(2),
+        // Two CPUs on each node, whose stacks are there.
+        case("eager", "kmap_flush=eager", "eager")
+            .nodes(2)
+            .expect([lines(2, "pages=32 vmalloc N0=32"), lines(2, "pages=32 vmalloc N1=32")]),
         case("batched/5-levels", "kmap_flush=batched la57 nogbpages", "batched"),
         case("protected/windows", "protect_tables=window", "lazy"),
         case("protected/keys", "protect_tables=pks", "lazy").memory(MemorySize::mib(256)),
@@ -31,6 +39,17 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("kernel-map/objects/protected", "kmem compare; selftest kernel_map")
             .append("kmem=virtual protect_tables=window")
             .expect([text("kmem=virtual: not with protected page tables")]),
+        // Their stacks would take half of the memory that is left.
+        Case::new("stacks/no-memory", "cpus; kmap check; selftest calls::all; maps audit")
+            .cpus(96)
+            .memory(MemorySize::mib(64))
+            .append("mem=34M")
+            .within(300)
+            .expect([
+                text("cannot have stacks: left out (no memory for the area"),
+                text("do not take part, and are parked"),
+                text("every structure is sound"),
+            ]),
         case("bad-policy", "kmap_flush=never", "lazy")
             .expect([text("'kmap_flush=never' is ignored: accepted is eager, batched or lazy")]),
     ]

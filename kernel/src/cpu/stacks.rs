@@ -1,0 +1,84 @@
+//! The stacks of each CPU: where they lie, for traps and for reports, which ask in any context.
+//!
+//! Their addresses are areas of the kernel map. A CPU's own area has a word for each of its stacks, which is written
+//! once, before the CPU starts. A lookup reads these words and takes no lock: see [`stack_at`](super::area::stack_at).
+
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
+
+use rhumb_machine::{PageSize, VirtAddr, VirtRange, impossible};
+
+use crate::layout::{self, Stack};
+
+/// Where the stacks of one CPU begin.
+pub struct Stacks([AtomicU64; Stack::ALL.len()]);
+
+/// The part of a stack that an address lies in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// The stack itself.
+    Pages,
+    /// The page below it, which is never mapped.
+    Guard,
+}
+
+impl Stacks {
+    /// Returns those of a CPU that has none yet.
+    pub const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; Stack::ALL.len()])
+    }
+
+    /// Keeps where a stack begins. Once, before its CPU runs on it; it stays there.
+    pub fn set(&self, stack: Stack, start: VirtAddr) {
+        self.word(stack).store(start.get(), Release);
+    }
+
+    /// Returns the addresses of a stack, without its guard; `None` where the CPU does not have it yet.
+    pub fn range(&self, stack: Stack) -> Option<VirtRange> {
+        match self.word(stack).load(Acquire) {
+            0 => None,
+            start => Some(layout::range(VirtAddr::new(start), stack.bytes())),
+        }
+    }
+
+    /// Returns one past the highest byte of a stack, where it begins to grow down from.
+    pub fn top(&self, stack: Stack) -> VirtAddr {
+        self.of_one_that_runs(stack).end()
+    }
+
+    /// Returns the middle of a stack, where what comes during a report grows down from.
+    pub fn middle(&self, stack: Stack) -> VirtAddr {
+        let range = self.of_one_that_runs(stack);
+        range.start().plus(range.bytes() / 2)
+    }
+
+    /// Returns the stack that has `address`, and the part.
+    pub fn at(&self, address: VirtAddr) -> Option<(Stack, Part)> {
+        Stack::ALL.into_iter().find_map(|stack| {
+            let pages = self.range(stack)?;
+            let guard = VirtAddr::new(pages.start().get() - PageSize::Size4K.bytes());
+            if pages.contains(address) {
+                Some((stack, Part::Pages))
+            } else if guard <= address && address < pages.start() {
+                Some((stack, Part::Guard))
+            } else {
+                None
+            }
+        })
+    }
+
+    fn of_one_that_runs(&self, stack: Stack) -> VirtRange {
+        self.range(stack).unwrap_or_else(
+            || impossible!("a CPU has its {} before it starts", stack.name() => VirtRange::default()),
+        )
+    }
+
+    fn word(&self, stack: Stack) -> &AtomicU64 {
+        match stack {
+            Stack::Main => &self.0[0],
+            Stack::Interrupt(stack) => &self.0[1 + stack.index() as usize],
+        }
+    }
+}
