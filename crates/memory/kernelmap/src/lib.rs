@@ -30,7 +30,7 @@ mod storage;
 pub use arena::{Arena, ArenaError, ArenaLayout, Fit, HeldRange, Tag, Units};
 pub use map::{
     Area, AreaError, AreaKind, AreaRequest, FlushPolicy, Home, KernelMap, MapAddresses, MapLayout,
-    MapLayoutError,
+    MapLayoutError, Moved,
 };
 
 /// The example of the README is compiled, too.

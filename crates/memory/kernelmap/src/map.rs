@@ -13,7 +13,9 @@
 //! | `reserve` | areas whose pages come and go |
 //! | `waiting` | giving back; [`FlushPolicy`]; memory that waits |
 //! | `protect` | changing the rights of pages that are mapped |
-//! | `by_address` | areas whose handle was given up for their address |
+//! | `moving`, `batch` | exchanging frames for those of another node; the steps of it, which any CPU can make |
+//! | `claim` | which CPU changes the entries of a movable area |
+//! | `by_address` | areas whose handle was given up for their address, or that are found by it |
 //! | `region`, `release` | the entries of areas, and the tables above them; giving back frames and tables |
 //! | `hidden` | entries that wait |
 //! | `flushes`, `ring` | numbers of flushes; the areas that wait with a CPU |
@@ -28,19 +30,24 @@
 //!    giving an area back needs no memory and cannot fail.
 //! 3. **One flush serves many.** A full flush has a number, and so has an area that waits ([`flushes`]): whichever CPU
 //!    flushes, each CPU sees which of its own areas wait no longer.
-//! 4. **No recursion** (I10). Records of ranges are objects of the slab allocator, frames and tables come from the
+//! 4. **Frames may be exchanged under a movable area.** Any CPU can finish what another one has begun ([`batch`]), so that
+//!    a writer that comes to a page on the move waits for no CPU but those that it flushes.
+//! 5. **No recursion** (I10). Records of ranges are objects of the slab allocator, frames and tables come from the
 //!    allocator of frames; neither needs this map.
 
 mod adopt;
 mod alloc;
 mod area;
+mod batch;
 mod by_address;
+mod claim;
 mod error;
 mod flushes;
 mod hidden;
 mod home;
 mod layout;
 mod limits;
+mod moving;
 mod protect;
 mod region;
 mod release;
@@ -59,8 +66,9 @@ use rhumb_sync::atomic::{AtomicU8, AtomicU64, Relaxed};
 
 pub use area::{Area, AreaKind, AreaRequest, ForeignArea};
 pub use error::{AreaError, MapLayoutError};
-pub use home::{FlushKey, FlushNumber, Home};
+pub use home::{FlushKey, FlushNumber, Home, NotCopied};
 pub use layout::{MapAddresses, MapLayout};
+pub use moving::Moved;
 pub use report::{AreaReport, KernelMapReport};
 pub use validate::MapInconsistency;
 pub use waiting::FlushPolicy;
@@ -68,6 +76,7 @@ pub use waiting::FlushPolicy;
 use crate::arena::{Arena, Tag};
 use crate::storage::Storage;
 use area::MOST_PAGES;
+use batch::Moves;
 use flushes::Flushes;
 use layout::{UNITS, check_addresses};
 use limits::{Account, Accounts, OWNERS, UNLIMITED};
@@ -93,6 +102,7 @@ pub struct KernelMap<H: Home> {
     most_waiting: AtomicU64,
     /// Tables above areas, which stay.
     upper_tables: AtomicU64,
+    moves: Moves,
 }
 
 impl<H: Home> KernelMap<H> {
@@ -156,6 +166,7 @@ impl<H: Home> KernelMap<H> {
             policy: AtomicU8::new(FlushPolicy::Lazy as u8),
             most_waiting: AtomicU64::new(share.clamp(LEAST_WAITING_PAGES, MOST_WAITING_PAGES)),
             upper_tables: AtomicU64::new(0),
+            moves: Moves::new(),
         })
     }
 

@@ -1,6 +1,6 @@
 //! The way from a frame to its [`Descriptor`]; a leaf where `unsafe` lives.
 
-use rhumb_machine::{Machine, Pfn, PfnRange};
+use rhumb_machine::{Machine, NodeId, Pfn, PfnRange};
 
 use crate::descriptor::{Descriptor, DescriptorView};
 use crate::frames::Frames;
@@ -144,6 +144,12 @@ impl<M: Machine> Frames<M> {
     #[inline]
     pub const fn brand(&self) -> Brand {
         self.zones.brand
+    }
+
+    /// Returns the node of a frame; `None` where the frame is not managed here.
+    #[inline]
+    pub fn node_at(&self, pfn: Pfn) -> Option<NodeId> {
+        self.zones.pool_of(pfn).map(|pool| pool.node)
     }
 
     /// Says whether frames have descriptors at all ([`Frames::with_descriptors`]).

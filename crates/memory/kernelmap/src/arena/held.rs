@@ -64,6 +64,15 @@ impl HeldRange {
 }
 
 impl HeldRange {
+    /// Changes the word where other CPUs may change it, too. An update reads what the update before it has written, and
+    /// comes after all that its CPU did.
+    ///
+    /// # Errors
+    /// The word, where `update` has none for it.
+    pub(crate) fn update_word(&self, update: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
+        self.tag.update_word(update)
+    }
+
     /// Gives up the handle, and returns the address of its tag: never 0, and a multiple of 64.
     pub(crate) fn into_address(self) -> u64 {
         self.tag.address()

@@ -25,7 +25,7 @@ use core::ptr::NonNull;
 
 use rhumb_machine::Machine;
 use rhumb_slab::{Cache, Object};
-use rhumb_sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Relaxed};
+use rhumb_sync::atomic::{AcqRel, Acquire, AtomicPtr, AtomicU32, AtomicU64, Relaxed};
 
 use super::units::Units;
 
@@ -186,6 +186,11 @@ impl Tag {
     #[inline(always)]
     pub(super) fn set_word(&self, word: u64) {
         self.word.store(word, Relaxed);
+    }
+
+    /// Changes the word as `update` says; returns the word before, or the one that `update` refuses.
+    pub(super) fn update_word(&self, update: impl FnMut(u64) -> Option<u64>) -> Result<u64, u64> {
+        self.word.fetch_update(AcqRel, Acquire, update)
     }
 }
 

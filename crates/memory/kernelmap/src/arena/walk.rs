@@ -173,4 +173,36 @@ impl<M: Machine> Arena<M> {
             }
         }
     }
+
+    /// Changes the word of the range that has a unit, where the range is held and `update` has a word for it. The lock
+    /// is held meanwhile, so that the record is that of a range. Returns the address of its record, as
+    /// [`HeldRange::into_address`](super::HeldRange::into_address) does.
+    ///
+    /// # Errors
+    /// [`ArenaError::TooManyWalks`].
+    ///
+    /// Cost: as [`Arena::find`].
+    pub(crate) fn update_at(
+        &self,
+        unit: u64,
+        mut update: impl FnMut(u64) -> Option<u64>,
+    ) -> Result<Option<u64>, ArenaError> {
+        let span = self.lock().spans.iter().position(|span| span.range.contains(unit));
+        let Some(span) = span else { return Ok(None) };
+        let walk = self.walk(span)?;
+        let (mut is_found, mut updated) = (false, None);
+        loop {
+            let is_more = walk.step(|_, tag, _| {
+                if !is_found && tag.range().contains(unit) {
+                    is_found = true;
+                    if tag.state() == State::Held && tag.update_word(&mut update).is_ok() {
+                        updated = Some(tag.address());
+                    }
+                }
+            });
+            if is_found || !is_more {
+                return Ok(updated);
+            }
+        }
+    }
 }

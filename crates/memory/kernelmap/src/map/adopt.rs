@@ -61,7 +61,17 @@ impl<H: Home> KernelMap<H> {
 
         let is_charged = kind == AreaKind::Memory && self.accounts.charge(owner, pages)?;
         let mut area = match self.take_addresses(pinned, region, there, pages) {
-            Ok(held) => Area { held, start, pages, owner, level: region.level(), kind, is_charged, table },
+            Ok(held) => Area {
+                held,
+                start,
+                pages,
+                owner,
+                level: region.level(),
+                kind,
+                is_charged,
+                is_movable: false,
+                table,
+            },
             Err(error) => {
                 if is_charged {
                     self.accounts.uncharge(owner, pages);

@@ -5,6 +5,7 @@ use rhumb_machine::{PageSize, Pfn, PhysAddr, PhysRange, Pinned, impossible};
 use rhumb_pagetable::{Access, Attributes, CacheMode, Entry, TableMemory};
 
 use super::area::{Area, AreaKind, AreaRequest};
+use super::claim::let_move;
 use super::error::AreaError;
 use super::home::Home;
 use super::region::{GUARD_UNITS, Region, fill, make_upper_tables};
@@ -31,7 +32,7 @@ impl<H: Home> KernelMap<H> {
         let mut largest = request.largest.min(self.home.largest());
         let small = frames.class(request.class);
         let small_leaf = Entry::leaf(PhysAddr::ZERO, PageSize::Size4K, attributes).bits();
-        self.make_area(pinned, AreaKind::Memory, request.owner, (0, request.pages), |size, _| {
+        let area = self.make_area(pinned, AreaKind::Memory, request.owner, (0, request.pages), |size, _| {
             if size == PageSize::Size4K {
                 let frame = match self.home.alloc(pinned, small) {
                     Ok(frame) => frame,
@@ -49,7 +50,8 @@ impl<H: Home> KernelMap<H> {
                 return Ok(None);
             };
             Ok(Some(Entry::leaf(Frame::into_pfn(frame).addr(), size, attributes)))
-        })
+        });
+        area.map(|area| if request.is_movable { let_move(area) } else { area })
     }
 
     /// Takes a frame after all that waited for a flush has come back: such frames are as good as others. Where none waits,
@@ -177,7 +179,8 @@ impl<H: Home> KernelMap<H> {
                 return Err(error);
             }
         };
-        let mut area = Area { held, start, pages, owner, level: region.level(), kind, is_charged, table };
+        let level = region.level();
+        let mut area = Area { held, start, pages, owner, level, kind, is_charged, is_movable: false, table };
         let facts = area.facts();
         area.held.set_word(facts.pack());
         Ok(area)

@@ -18,6 +18,7 @@ pub struct AreaRequest {
     pub(super) largest: PageSize,
     pub(super) owner: Owner,
     pub(super) class: AllocClass,
+    pub(super) is_movable: bool,
 }
 
 impl AreaRequest {
@@ -33,6 +34,7 @@ impl AreaRequest {
             largest: PageSize::Size1G,
             owner: Owner::NONE,
             class: AllocClass::Ordinary,
+            is_movable: false,
         }
     }
 
@@ -77,6 +79,21 @@ impl AreaRequest {
         Self { class, ..self }
     }
 
+    /// Lets the map exchange the area's frames for those of another node while CPUs use the area
+    /// ([`KernelMap::move_to`](super::KernelMap::move_to), [`KernelMap::move_at`](super::KernelMap::move_at)).
+    ///
+    /// The holder keeps four rules then. A breach of one stops the kernel, and corrupts no memory.
+    /// - A write to the area may flush CPUs, as [`Home::flush`](super::Home::flush) does: the CPU holds no lock for
+    ///   which another CPU waits without answering calls. Interrupts may be on or off. A read never waits.
+    /// - A CPU that writes the area has one window open at most.
+    /// - No stack lies in the area, and nothing that handlers of non-maskable interrupts, or CPUs that idle, use.
+    /// - Frames of the area are known by no number: no device and no other mapping uses them.
+    #[must_use]
+    #[inline]
+    pub const fn movable(self) -> Self {
+        Self { is_movable: true, ..self }
+    }
+
     /// Attributes addresses and frames to `owner`, whose limit counts.
     #[must_use]
     #[inline]
@@ -112,9 +129,10 @@ impl fmt::Display for AreaKind {
 /// The facts about an area that its range's word holds, for reports.
 ///
 /// ```text
-///   63        | 62 .. 61 | 60 .. 52            | 51 .. 36 | 35 ... 0
-///   charged   | kind     | 512ths of the unit | owner    | pages of 4 KiB
+///   63        | 62 .. 61 | 60 .. 52            | 51 .. 36 | 35      | 34      | 33    | 32 ... 0
+///   charged   | kind     | 512ths of the unit | owner    | movable | claimed | freed | pages of 4 KiB
 /// ```
+/// A movable area is claimed while its entries change, and freed if it was given back meanwhile: see [`super::claim`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Facts {
     pub(super) kind: AreaKind,
@@ -124,10 +142,15 @@ pub(super) struct Facts {
     pub(super) skipped: u64,
     /// Whether the pages count against the owner's limit.
     pub(super) is_charged: bool,
+    /// Whether the frames may be exchanged.
+    pub(super) is_movable: bool,
 }
 
-const PAGES_BITS: u32 = 36;
-const OWNER_SHIFT: u32 = PAGES_BITS;
+const PAGES_BITS: u32 = 33;
+pub(super) const FREED: u64 = 1 << PAGES_BITS;
+pub(super) const CLAIMED: u64 = FREED << 1;
+pub(super) const MOVABLE: u64 = CLAIMED << 1;
+const OWNER_SHIFT: u32 = PAGES_BITS + 3;
 const SKIPPED_SHIFT: u32 = OWNER_SHIFT + 16;
 const KIND_SHIFT: u32 = SKIPPED_SHIFT + PARTS.trailing_zeros();
 const CHARGED: u64 = 1 << 63;
@@ -135,7 +158,7 @@ const CHARGED: u64 = 1 << 63;
 /// An area begins at one of so many parts of its first unit.
 const PARTS: u64 = ENTRIES as u64;
 
-/// The most pages of an area: 256 TiB.
+/// The most pages of an area: 32 TiB.
 pub(super) const MOST_PAGES: u64 = (1 << PAGES_BITS) - 1;
 
 impl Facts {
@@ -148,10 +171,12 @@ impl Facts {
             AreaKind::Waiting => 3,
         };
         let charged = if self.is_charged { CHARGED } else { 0 };
+        let movable = if self.is_movable { MOVABLE } else { 0 };
         let skipped = (self.skipped % PARTS) << SKIPPED_SHIFT;
         charged
             | kind << KIND_SHIFT
             | skipped
+            | movable
             | (self.owner.0 as u64) << OWNER_SHIFT
             | self.pages & MOST_PAGES
     }
@@ -168,7 +193,8 @@ impl Facts {
         };
         let owner = Owner((word >> OWNER_SHIFT) as u16);
         let skipped = (word >> SKIPPED_SHIFT) % PARTS;
-        Some(Self { kind, owner, pages: word & MOST_PAGES, skipped, is_charged: word & CHARGED != 0 })
+        let (is_charged, is_movable) = (word & CHARGED != 0, word & MOVABLE != 0);
+        Some(Self { kind, owner, pages: word & MOST_PAGES, skipped, is_charged, is_movable })
     }
 
     /// Returns how many bytes of its first unit, which is a page of `unit`, lie before the area.
@@ -209,6 +235,8 @@ pub struct Area {
     pub(super) kind: AreaKind,
     /// Whether its pages count against its owner's limit.
     pub(super) is_charged: bool,
+    /// Whether its frames may be exchanged.
+    pub(super) is_movable: bool,
     /// The table of its first entry: it stays permanently, so that no later call looks for it.
     pub(super) table: Pfn,
 }
@@ -216,10 +244,10 @@ pub struct Area {
 impl Area {
     /// Returns the facts for its range's word.
     pub(super) fn facts(&self) -> Facts {
-        let &Self { owner, pages, kind, is_charged, .. } = self;
+        let &Self { owner, pages, kind, is_charged, is_movable, .. } = self;
         let skipped = PageSize::from_level(self.level)
             .map_or(0, |unit| self.start.offset_in(unit) / (unit.bytes() / PARTS));
-        Facts { kind, owner, pages, skipped, is_charged }
+        Facts { kind, owner, pages, skipped, is_charged, is_movable }
     }
 
     /// Returns its first address.
@@ -247,6 +275,11 @@ impl Area {
     /// Returns its use.
     pub const fn kind(&self) -> AreaKind {
         self.kind
+    }
+
+    /// Tells whether its frames may be exchanged for those of another node.
+    pub const fn is_movable(&self) -> bool {
+        self.is_movable
     }
 }
 

@@ -5,13 +5,16 @@
 //! record's address, each inverted, so that they name no memory that there is ([`super::hidden`]).
 #![expect(unsafe_code, reason = "makes handles of addresses")]
 
-use rhumb_machine::{PageSize, VirtAddr};
+use rhumb_machine::{Machine, PageSize, Pfn, Pinned, VirtAddr, impossible};
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory, bits, descend};
 
 use super::KernelMap;
 use super::area::{Area, Facts};
+use super::claim::{Ended, claimed, end_claim};
+use super::error::AreaError;
 use super::home::Home;
 use super::region::{GUARD_UNITS, Region, table_of};
+use crate::arena::HeldRange;
 
 impl<H: Home> KernelMap<H> {
     /// Gives up the handle of an area, and returns its first address. [`KernelMap::recover`] makes the handle anew.
@@ -48,12 +51,62 @@ impl<H: Home> KernelMap<H> {
         // promise.
         let held = unsafe { region.arena.held_at(!(step.entry.bits() | bits::PRESENT)) }?;
         self.set_guard(region, guard, Entry::EMPTY);
-        let Facts { kind, owner, pages, is_charged, .. } = Facts::unpack(held.word())?;
+        let facts = Facts::unpack(held.word())?;
         let table = match step.index + GUARD_UNITS as usize {
             ENTRIES.. => table_of(&self.home, &tables, region.unit, unit)?,
             _ => step.table,
         };
-        Some(Area { held, start, pages, owner, level: region.level(), kind, is_charged, table })
+        Some(handle(region, held, facts, table))
+    }
+
+    /// Claims the movable area that has an address. The second handle that comes out is the claimant's, for as long as
+    /// the claim lasts: a holder that gives the area back meanwhile leaves it to the claimant.
+    ///
+    /// # Errors
+    /// [`AreaError::NoArea`], [`AreaError::NotMovable`], [`AreaError::Busy`].
+    ///
+    /// Cost: a walk through the areas below it.
+    pub(super) fn claim_at(&self, pinned: Pinned<'_>, address: VirtAddr) -> Result<Area, AreaError> {
+        let region = self.regions.iter().find(|region| region.addresses.contains(address));
+        let region = region.ok_or(AreaError::NoArea(address))?;
+        let unit = address.get() >> region.unit.shift();
+        let mut refusal = AreaError::NoArea(address);
+        let claimed = region.arena.update_at(unit, |word| match claimed(word) {
+            Ok(word) => Some(word),
+            Err(error) => {
+                refusal = error.unwrap_or(AreaError::NoArea(address));
+                None
+            }
+        });
+        let Some(record) = claimed.map_err(|_| AreaError::Busy)? else { return Err(refusal) };
+        // SAFETY: the record is that of an area which is claimed: it stays until the claim ends.
+        let held = unsafe { region.arena.held_at(record) };
+        let claimed = held.and_then(|held| Some((Facts::unpack(held.word())?, held)));
+        let Some((facts, held)) = claimed else {
+            return impossible!("a claimed area has facts" => Err(AreaError::NoArea(address)));
+        };
+        let first = held.range().start() + GUARD_UNITS;
+        let Some(table) = table_of(&self.home, &self.home.tables(), region.unit, first) else {
+            return Err(AreaError::NoArea(address));
+        };
+        let area = handle(region, held, facts, table);
+        if area.range().contains(address) {
+            return Ok(area);
+        }
+        // The guard, or the rest of the last unit.
+        self.end_claim_at(pinned, area);
+        Err(AreaError::NoArea(address))
+    }
+
+    /// Ends the claim of [`KernelMap::claim_at`], and gives the area back where its holder has done so meanwhile.
+    pub(super) fn end_claim_at(&self, pinned: Pinned<'_>, area: Area) {
+        match end_claim(&area) {
+            Ended::Held => _ = area.held.into_address(),
+            Ended::Freed => {
+                self.uncharge(&area);
+                self.retire(pinned, area);
+            }
+        }
     }
 
     fn set_guard(&self, region: &Region<H::Machine>, guard: u64, entry: Entry) {
@@ -71,4 +124,12 @@ impl<H: Home> KernelMap<H> {
         let size = step.entry.page_size(step.level)?;
         Some(step.entry.phys(size).pfn().plus(address.offset_in(size) / PageSize::Size4K.bytes()))
     }
+}
+
+/// Returns the handle of a range with these facts.
+fn handle<M: Machine>(region: &Region<M>, held: HeldRange, facts: Facts, table: Pfn) -> Area {
+    let Facts { kind, owner, pages, is_charged, is_movable, .. } = facts;
+    let first = held.range().start() + GUARD_UNITS;
+    let start = region.address_of(first).plus(facts.skipped_bytes(region.unit));
+    Area { held, start, pages, owner, level: region.level(), kind, is_charged, is_movable, table }
 }

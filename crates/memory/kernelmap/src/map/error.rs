@@ -3,7 +3,7 @@
 use core::fmt;
 
 use rhumb_frames::{AllocError, Owner};
-use rhumb_machine::{PhysRange, VirtRange};
+use rhumb_machine::{PhysRange, VirtAddr, VirtRange};
 
 use crate::arena::ArenaError;
 
@@ -20,6 +20,12 @@ pub enum AreaError {
     Foreign,
     /// The area is a device's, whose rights stay.
     NotMemory,
+    /// The area's frames stay where they are: it was not asked for as movable.
+    NotMovable,
+    /// Another CPU changes the area.
+    Busy,
+    /// No area has this address.
+    NoArea(VirtAddr),
     /// Pages that the area does not have, or none.
     OutOfArea,
     /// The map has no free range of addresses for so many pages.
@@ -54,6 +60,11 @@ impl fmt::Display for AreaError {
             Self::Executable => f.write_str("an area of the kernel map is not executable"),
             Self::Foreign => f.write_str("the area is another map's"),
             Self::NotMemory => f.write_str("the rights to a device's memory stay as they are"),
+            Self::NotMovable => {
+                f.write_str("the frames of this area stay, because it was not asked for as movable")
+            }
+            Self::Busy => f.write_str("the area is being changed on another CPU"),
+            Self::NoArea(address) => write!(f, "no area of the kernel map has the address {address}"),
             Self::OutOfArea => f.write_str("the area does not have these pages"),
             Self::NoAddresses(pages) => write!(f, "no range of addresses is free for {pages} pages"),
             Self::NoRecord(error) => write!(f, "no memory for the area's record: {error}"),

@@ -100,10 +100,54 @@ pub unsafe trait Home: Sync {
         unflushed.flush(self.machine(), pinned)
     }
 
+    /// Copies page `page` of a block into the same page of another one. Called with interrupts off.
+    ///
+    /// # Errors
+    /// [`NotCopied`]: a block lies past the direct map's limit, and the CPU has no way to see it now.
+    fn copy_page(
+        &self,
+        from: &Frame<Anywhere>,
+        to: &mut Frame<Anywhere>,
+        page: u64,
+    ) -> Result<(), NotCopied> {
+        if from.is_high() || to.is_high() {
+            return Err(NotCopied);
+        }
+        copy_direct(self.machine(), from, to, page)
+    }
+
+    /// Waits for another CPU, for one turn of a loop. In a kernel it answers calls.
+    fn relax(&self) {
+        rhumb_sync::atomic::relax();
+    }
+
     /// Returns the machine.
     fn machine(&self) -> &'static Self::Machine {
         self.frames().machine()
     }
+}
+
+/// A page that could not be copied, because a block lies past the direct map's limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotCopied;
+
+/// Copies a page through the direct map: both blocks lie below its limit.
+fn copy_direct<M: Machine>(
+    machine: &M,
+    from: &Frame<Anywhere>,
+    to: &mut Frame<Anywhere>,
+    page: u64,
+) -> Result<(), NotCopied> {
+    if page >= from.order().frames().min(to.order().frames()) {
+        return Err(NotCopied);
+    }
+    let bytes = PageSize::Size4K.bytes();
+    let place = |frame: &Frame<Anywhere>| machine.direct(frame.addr().plus(page * bytes));
+    let (from, to) = (place(from).as_ptr::<u8>(), place(to).as_mut_ptr::<u8>());
+    // SAFETY: the page is within both blocks, whose handles the caller has, the second one exclusively; they are two
+    // blocks, and the direct map shows them (I1, I5).
+    unsafe { core::ptr::copy_nonoverlapping(from, to, bytes as usize) };
+    Ok(())
 }
 
 /// The identity of the home's machine.

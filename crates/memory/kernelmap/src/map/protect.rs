@@ -14,6 +14,7 @@ use rhumb_pagetable::{Access, Attributes, ENTRIES, Entry, FlushBatch, Privilege,
 
 use super::KernelMap;
 use super::area::{Area, AreaKind};
+use super::claim::{Ended, claim, end_claim};
 use super::error::AreaError;
 use super::flushes::flush_exactly;
 use super::home::Home;
@@ -26,7 +27,7 @@ impl<H: Home> KernelMap<H> {
     /// Gives pages of an area, counted from its first, other rights. On return no CPU has the old ones.
     ///
     /// # Errors
-    /// [`AreaError`]; all rights are as they were then.
+    /// [`AreaError`], [`AreaError::Busy`] among them where another CPU moves the area; all rights are as they were then.
     ///
     /// Cost: a write for each page, 513 for each large page of which only a part changes, and a flush.
     pub fn protect(
@@ -48,6 +49,24 @@ impl<H: Home> KernelMap<H> {
         if pages.start >= pages.end || pages.end > area.pages {
             return Err(AreaError::OutOfArea);
         }
+        if !area.is_movable {
+            return self.set_rights(pinned, area, pages, access);
+        }
+        claim(area)?;
+        let result = self.set_rights(pinned, area, pages, access);
+        if end_claim(area) == Ended::Freed {
+            impossible!("the holder of an area gives it back");
+        }
+        result
+    }
+
+    fn set_rights(
+        &self,
+        pinned: Pinned<'_>,
+        area: &Area,
+        pages: Range<u64>,
+        access: Access,
+    ) -> Result<(), AreaError> {
         let mut tables = self.home.tables();
         for border in [pages.start, pages.end] {
             self.split_at(pinned, &mut tables, area, border)?;

@@ -7,7 +7,7 @@ use rhumb_machine::{PageSize, Pfn, Pinned, impossible};
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory, bits};
 
 use super::area::AreaKind;
-use super::home::Home;
+use super::home::{Home, NotCopied};
 
 /// Gives back the frames that `entry` at `level` maps, and the tables below it. No CPU reaches them any more. Returns
 /// how many frames of areas they were.
@@ -50,7 +50,7 @@ pub(super) fn release<H: Home>(
 }
 
 /// Returns the first frame that a table at `level` maps, where none of its entries is absent.
-fn first_page<T: TableMemory>(tables: &T, table: Pfn, level: u8) -> Pfn {
+pub(super) fn first_page<T: TableMemory>(tables: &T, table: Pfn, level: u8) -> Pfn {
     let entry = tables.read(table, 0);
     match entry.child(level) {
         Some(below) => first_page(tables, below, level - 1),
@@ -58,8 +58,9 @@ fn first_page<T: TableMemory>(tables: &T, table: Pfn, level: u8) -> Pfn {
     }
 }
 
+/// Gives back a block of frames that no entry maps any more.
 #[expect(unsafe_code, reason = "frames are numbers while they are mapped")]
-fn free_frames<H: Home>(home: &H, pinned: Pinned<'_>, pfn: Pfn, size: PageSize) -> u64 {
+pub(super) fn free_frames<H: Home>(home: &H, pinned: Pinned<'_>, pfn: Pfn, size: PageSize) -> u64 {
     // SAFETY: an area's leaf names frames of `Home::alloc` of this order, whose handle was given up as the leaf was
     // written, and the leaf is erased now; no CPU has a translation of it left (I6): the callers have flushed, or the
     // leaf was in a table that no CPU reached.
@@ -68,6 +69,25 @@ fn free_frames<H: Home>(home: &H, pinned: Pinned<'_>, pfn: Pfn, size: PageSize) 
         Err(fault) => impossible!("an area maps frames that are allocated: {fault}"),
     }
     size.frames()
+}
+
+/// Copies the page of frame `from` into frame `to`: the same page of two blocks of `block`. No CPU writes the first one,
+/// and none reaches the second one.
+#[expect(unsafe_code, reason = "frames are numbers while they are mapped")]
+pub(super) fn copy_page<H: Home>(home: &H, from: Pfn, to: Pfn, block: PageSize) -> Result<(), NotCopied> {
+    let page = from.get() % block.frames();
+    let start = |pfn: Pfn| Pfn::new(pfn.get() - pfn.get() % block.frames());
+    // SAFETY: both are blocks of `Home::alloc` of this order, whose handles were given up as numbers: of the area that
+    // moves, and of the frames that are to take their place. These handles serve for the copy, under the lock of moves,
+    // and are given up again.
+    let blocks =
+        unsafe { (home.frame_of(start(from), block.order()), home.frame_of(start(to), block.order())) };
+    let (Ok(from), Ok(mut to)) = blocks else {
+        return impossible!("a move copies frames that are allocated" => Err(NotCopied));
+    };
+    let copied = home.copy_page(&from, &mut to, page);
+    let _ = (from.into_pfn(), to.into_pfn());
+    copied
 }
 
 /// Gives back a table that is clear.

@@ -23,6 +23,8 @@ pub struct AreaReport {
     pub kind: AreaKind,
     /// Its owner.
     pub owner: Owner,
+    /// Whether its frames may be exchanged for those of another node.
+    pub is_movable: bool,
 }
 
 /// The figures of a map.
@@ -42,6 +44,10 @@ pub struct KernelMapReport {
     pub full_flushes: u64,
     /// Tables above areas: they stay.
     pub upper_tables: u64,
+    /// Pages of 4 KiB whose frames were exchanged for others.
+    pub moved_pages: u64,
+    /// Writes that came to a page while it moved.
+    pub writes_to_moving: u64,
 }
 
 impl<H: Home> KernelMap<H> {
@@ -84,6 +90,8 @@ impl<H: Home> KernelMap<H> {
             waiting_pages,
             full_flushes: self.flushes.begun(),
             upper_tables: self.upper_tables.load(Relaxed),
+            moved_pages: self.moves.pages(),
+            writes_to_moving: self.moves.writes(),
             ..KernelMapReport::default()
         };
         for region in &self.regions {
@@ -114,5 +122,5 @@ fn report<M: rhumb_machine::Machine>(
     let bytes = facts.pages * PageSize::Size4K.bytes();
     let start = region.address_of(first_unit).plus(facts.skipped_bytes(region.unit));
     let range = VirtRange::of_length(start, bytes)?;
-    Some(AreaReport { range, kind: facts.kind, owner: facts.owner })
+    Some(AreaReport { range, kind: facts.kind, owner: facts.owner, is_movable: facts.is_movable })
 }

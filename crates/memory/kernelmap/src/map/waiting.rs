@@ -23,6 +23,7 @@ use rhumb_sync::atomic::Relaxed;
 
 use super::KernelMap;
 use super::area::{Area, AreaKind, Facts, ForeignArea};
+use super::claim::{Ended, claim_to_free};
 use super::flushes::{Reach, flush_exactly};
 use super::hidden::{hide, revealed};
 use super::home::Home;
@@ -83,7 +84,8 @@ impl fmt::Display for FlushPolicy {
 }
 
 impl<H: Home> KernelMap<H> {
-    /// Gives an area back. From now on a use of its addresses is an error: it faults on each CPU that has flushed.
+    /// Gives an area back. From now on a use of its addresses is an error: it faults on each CPU that has flushed. Where
+    /// another CPU moves the area, that CPU gives it back at the end of the move.
     ///
     /// # Errors
     /// The area, where it is of another map.
@@ -94,6 +96,11 @@ impl<H: Home> KernelMap<H> {
     pub fn free(&self, pinned: Pinned<'_>, area: Area) -> Result<(), ForeignArea> {
         if !self.is_mine(&area) {
             return Err(ForeignArea(area));
+        }
+        if area.is_movable && claim_to_free(&area) == Ended::Freed {
+            // The CPU that changes the area gives it back.
+            let _ = area.held.into_address();
+            return Ok(());
         }
         self.uncharge(&area);
         self.retire(pinned, area);

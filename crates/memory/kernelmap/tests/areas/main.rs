@@ -8,6 +8,7 @@ mod basics;
 mod exhaustion;
 mod histories;
 mod interrupts;
+mod moving;
 mod parallel;
 mod planted;
 mod policies;

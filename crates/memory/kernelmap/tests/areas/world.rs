@@ -1,10 +1,10 @@
 //! A hosted machine with RAM, an allocator, objects, and a kernel map that a software MMU translates.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, RwLock};
 
 use rhumb_frames::{AllocError, Anywhere, Descriptor, Frame, Frames, Layout, MemoryRange, Request};
-use rhumb_hosted::mmu::{HostedTables, MmuConfig, SoftMmu, Use};
+use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, SoftMmu, Use};
 use rhumb_hosted::{Cpu, HostedMachine, LargePages};
 use rhumb_kernelmap::map::MapLayoutError;
 use rhumb_kernelmap::{Area, Home, KernelMap, MapAddresses, MapLayout, Tag};
@@ -24,6 +24,8 @@ pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const RAM_AT: u64 = 4 * GIB;
 /// The root and the tables that boot makes.
 const BOOT_TABLES: u64 = 64 << 10;
+/// Where the RAM of the second node begins, if there is one.
+pub(crate) const SECOND_AT: u64 = 16 * GIB;
 pub(crate) const BASE: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
 
 /// The faults that a test plants.
@@ -47,6 +49,9 @@ pub(crate) struct Ground {
     pub(crate) flushes: AtomicU64,
     pub(crate) tables_out: AtomicU64,
     pub(crate) largest: Mutex<PageSize>,
+    /// Held for reading while a thread makes an access, and for writing while CPUs flush: an instruction is over when
+    /// its CPU has answered. `None` where all CPUs are one thread.
+    pub(crate) bus: Option<RwLock<()>>,
 }
 
 #[derive(Clone, Copy)]
@@ -134,10 +139,32 @@ unsafe impl Home for Here {
             // SAFETY: not true, on purpose.
             return unsafe { unflushed.flush_on(&self.0.machine, pinned, &rhumb_machine::FirstCpus(1)) };
         }
+        let held = self.0.bus.as_ref().map(|bus| bus.write().unwrap());
         let flushed = unflushed.flush(&self.0.machine, pinned);
+        drop(held);
         self.point();
         flushed
     }
+}
+
+/// The memory and the CPUs of a world.
+pub(crate) struct Build {
+    pub(crate) cpus: usize,
+    pub(crate) ram: u64,
+    /// RAM of a second node, which has no CPUs.
+    pub(crate) second: u64,
+    pub(crate) config: MmuConfig,
+    pub(crate) addresses: MapAddresses,
+    pub(crate) threads: Threads,
+}
+
+/// How CPUs run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// All of them in turn, on one thread.
+    One,
+    /// Each on its own.
+    Each,
 }
 
 pub(crate) struct World {
@@ -168,7 +195,12 @@ pub(crate) fn addresses() -> MapAddresses {
 impl World {
     /// Returns a map with `ram` bytes below it, on CPU 0 of `cpus`.
     pub(crate) fn new(cpus: usize, ram: u64, config: MmuConfig) -> &'static Self {
-        Self::with_addresses(cpus, ram, config, addresses())
+        Self::built(Build { cpus, ram, second: 0, config, addresses: addresses(), threads: Threads::One })
+    }
+
+    /// Returns a map with `ram` bytes on each of two nodes below it.
+    pub(crate) fn two_nodes(cpus: usize, ram: u64, config: MmuConfig, threads: Threads) -> &'static Self {
+        Self::built(Build { cpus, ram, second: ram, config, addresses: addresses(), threads })
     }
 
     pub(crate) fn with_addresses(
@@ -177,14 +209,23 @@ impl World {
         config: MmuConfig,
         addresses: MapAddresses,
     ) -> &'static Self {
-        let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never);
-        let machine = machine.ram(phys(0, BOOT_TABLES)).ram(phys(RAM_AT, ram)).build().unwrap();
-        let machine: Hosted = leak(machine);
-        let boot = |_: &Cpu<'_>| Self::boot(machine, ram, config, addresses);
-        machine.enter(CpuId::BOOT, |cpu| leak(boot(cpu))).unwrap()
+        Self::built(Build { cpus, ram, second: 0, config, addresses, threads: Threads::One })
     }
 
-    fn boot(machine: Hosted, ram: u64, config: MmuConfig, addresses: MapAddresses) -> Self {
+    fn built(build: Build) -> &'static Self {
+        let first = NodeId::FIRST;
+        let machine = HostedMachine::builder().cpus(build.cpus).large_pages(LargePages::Never);
+        let mut machine = machine.ram(phys(0, BOOT_TABLES)).ram_on(first, phys(RAM_AT, build.ram));
+        if build.second > 0 {
+            let second = NodeId::new(1).unwrap();
+            machine = machine.nodes(2).ram_on(second, phys(SECOND_AT, build.second));
+        }
+        let machine: Hosted = leak(machine.build().unwrap());
+        machine.enter(CpuId::BOOT, |_: &Cpu<'_>| leak(Self::boot(machine, build))).unwrap()
+    }
+
+    fn boot(machine: Hosted, build: Build) -> Self {
+        let Build { ram, second, config, addresses, threads, .. } = build;
         // SAFETY: the first RAM is for the boot's tables alone; other tables are frames that are out for that alone.
         let mut tables = unsafe { HostedTables::new(machine) };
         let root = Root::new(Pfn::new(1), Levels::Four);
@@ -194,7 +235,7 @@ impl World {
         unsafe { machine.attach_mmu(root, config) }.unwrap();
         let ground = leak(Ground {
             machine,
-            frames: allocator(machine, phys(RAM_AT, ram)),
+            frames: allocator(machine, phys(RAM_AT, ram), phys(SECOND_AT, second)),
             tables,
             root,
             upper: Mutex::new(()),
@@ -202,6 +243,7 @@ impl World {
             flushes: AtomicU64::new(0),
             tables_out: AtomicU64::new(0),
             largest: Mutex::new(PageSize::Size1G),
+            bus: (threads == Threads::Each).then(RwLock::default),
         });
         let cpus = machine.cpu_count();
         let guard = machine.pin();
@@ -255,6 +297,51 @@ impl World {
         walk(&self.ground.tables, self.ground.root, address).leaf().map(|leaf| leaf.size)
     }
 
+    /// Has a CPU read a word, as one instruction.
+    pub(crate) fn load(&self, cpu: usize, address: VirtAddr) -> Result<u64, Fault> {
+        let _instruction = self.ground.bus.as_ref().map(|bus| bus.read().unwrap());
+        let phys = self.mmu().access(CpuId::new(cpu).unwrap(), address, Use::Read)?;
+        Ok(self.word_at(phys).load(Relaxed))
+    }
+
+    /// Has a CPU add to a word, as one instruction. Returns the word before.
+    pub(crate) fn add(&self, cpu: usize, address: VirtAddr, more: u64) -> Result<u64, Fault> {
+        let _instruction = self.ground.bus.as_ref().map(|bus| bus.read().unwrap());
+        let phys = self.mmu().access(CpuId::new(cpu).unwrap(), address, Use::Write)?;
+        Ok(self.word_at(phys).fetch_add(more, Relaxed))
+    }
+
+    /// Has a CPU add to a word, and plays the handler of its page fault.
+    #[track_caller]
+    pub(crate) fn add_whatever(&self, pinned: Pinned<'_>, cpu: usize, address: VirtAddr, more: u64) -> u64 {
+        for _ in 0..1000 {
+            match self.add(cpu, address, more) {
+                Ok(before) => return before,
+                Err(fault) => {
+                    assert_eq!(fault, Fault::Protection);
+                    assert!(self.map.resolve_write(pinned, address), "{address} stays read-only");
+                }
+            }
+        }
+        panic!("{address} is read-only time and again");
+    }
+
+    fn word_at(&self, phys: PhysAddr) -> &AtomicU64 {
+        // SAFETY: the frame is that of an area, whose words the tests reach by these functions alone, but for the copy
+        // by the map, which no write meets.
+        unsafe { &*self.ground.machine.direct(phys).as_ptr::<AtomicU64>() }
+    }
+
+    /// Returns how many pages of an area are on each node.
+    pub(crate) fn on_nodes(&self, area: &Area) -> [u64; 2] {
+        let mut nodes = [0; 2];
+        for page in 0..area.pages() {
+            let phys = self.walked(area.start().plus(page * 4096)).unwrap();
+            nodes[self.ground.frames.node_at(phys.pfn()).unwrap().index()] += 1;
+        }
+        nodes
+    }
+
     /// Has a CPU use an address, and checks what it finds against the tables.
     #[track_caller]
     pub(crate) fn touch(&self, cpu: usize, address: VirtAddr, access: Use) {
@@ -296,15 +383,19 @@ impl World {
     }
 }
 
-fn allocator(machine: Hosted, ram: PhysRange) -> Frames<Hosted> {
-    let ram = ram.whole_frames();
-    let memory = [MemoryRange { frames: ram, node: NodeId::FIRST }];
-    let layout = Layout::new(&memory, machine.cpu_count(), ram.end()).unwrap();
+fn allocator(machine: Hosted, first: PhysRange, second: PhysRange) -> Frames<Hosted> {
+    let ranges = [first.whole_frames(), second.whole_frames()];
+    let ranges = if second.is_empty() { &ranges[..1] } else { &ranges[..] };
+    let nodes = [NodeId::FIRST, NodeId::new(1).unwrap()];
+    let memory: Vec<_> =
+        ranges.iter().zip(nodes).map(|(&frames, node)| MemoryRange { frames, node }).collect();
+    let end = ranges.last().unwrap().end();
+    let layout = Layout::new(&memory, machine.cpu_count(), end).unwrap().nodes(ranges.len());
     let storage = Box::leak(vec![0u64; layout.storage_bytes().div_ceil(8)].into_boxed_slice());
-    let descriptors = vec![0u64; ram.end().get() as usize * size_of::<Descriptor>() / 8].leak();
+    let descriptors = vec![0u64; end.get() as usize * size_of::<Descriptor>() / 8].leak();
     // SAFETY: no other code uses the RAM; storage and descriptors are outside it, zero, and permanent.
     let frames = unsafe {
-        let frames = Frames::new(machine, &layout, [ram], storage).unwrap();
+        let frames = Frames::new(machine, &layout, ranges.iter().copied(), storage).unwrap();
         frames.with_descriptors(VirtAddr::new(descriptors.as_ptr() as u64))
     };
     for report in frames.zones().collect::<Vec<_>>() {
