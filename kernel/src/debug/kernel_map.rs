@@ -1,5 +1,7 @@
 //! Commands about the kernel map: `kmap`, `vmallocinfo`.
 
+mod by_hand;
+
 use core::fmt;
 use core::ops::ControlFlow;
 
@@ -22,21 +24,25 @@ type Map = rhumb_kernelmap::KernelMap<KernelHome>;
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
         name: "kmap",
-        usage: "[check]",
+        usage: "[check | move ADDRESS NODE | take PAGES [NODE] | give]",
         summary: "the kernel map: what is mapped there, by what pages, for what owner",
         help: "One line a range, as pmap shows them: its first address, KiB of addresses, KiB of memory behind them, rights,\n\
                pages by size, what it is, whose it is. Areas in a row that are alike have one line, with their number; an\n\
                area has a line for each run of its rights. Areas that wait for a flush are counted ('vmallocinfo' lists them).\n\
                The last line compares the list with the page tables. 'kmap check' checks every structure of the map,\n\
-               too; no other CPU may change it meanwhile.",
-        complete: Complete::Words(&["check"]),
+               too; no other CPU may change it meanwhile.\n\
+               'kmap move ADDRESS NODE' exchanges the frames of the movable area that has the address for frames of a node,\n\
+               while CPUs read and write it; 'vmallocinfo' says which areas are movable, and where their pages are.\n\
+               Large pages move whole, or stay where the node has no free block of their size.\n\
+               'kmap take' maps a movable area by hand, and 'kmap give' gives all of these back, and checks their contents.",
+        complete: Complete::Words(WORDS),
         run: kmap,
     },
     Command {
         name: "vmallocinfo",
         usage: "",
         summary: "areas of the kernel map, as /proc/vmallocinfo shows them",
-        help: "Addresses, bytes, owner, pages, kind; Nn= says how many pages are on node n.",
+        help: "Addresses, bytes, owner, pages, kind, whether 'kmap move' moves it; Nn= says how many pages are on node n.",
         complete: Complete::Nothing,
         run: vmallocinfo,
     },
@@ -56,9 +62,22 @@ const COLUMNS: &[Column] = &[
     Column::left("owner", 0),
 ];
 
-fn kmap(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    let is_check = arguments.optional(|words| words.one_of("what", &["check"]))?.is_some();
-    arguments.end()?;
+/// The words after `kmap`.
+const WORDS: &[&str] = &["check", "move", "take", "give"];
+
+fn kmap(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    match arguments.optional(|words| words.one_of("what", WORDS))? {
+        Some("move") => by_hand::exchange(kernel.boot, arguments, out),
+        Some("take") => by_hand::take(kernel.boot, arguments, out),
+        Some("give") => by_hand::give(arguments, out),
+        what => {
+            arguments.end()?;
+            list(what.is_some(), out)
+        }
+    }
+}
+
+fn list(is_check: bool, out: &mut dyn Output) -> Result<(), CommandError> {
     let map = the_map()?;
     let mut table = Table::new(out, COLUMNS);
     list_fixed(&mut table);
@@ -253,7 +272,7 @@ fn vmallocinfo(
         );
         match area.kind {
             AreaKind::Memory => {
-                write!(out, " vmalloc");
+                write!(out, "{}", if area.is_movable { " vmalloc movable" } else { " vmalloc" });
                 for (node, pages) in
                     on_nodes(boot, range).into_iter().enumerate().filter(|&(_, pages)| pages > 0)
                 {

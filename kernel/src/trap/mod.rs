@@ -1,7 +1,9 @@
 //! Traps: where every exception and interrupt arrives.
 //!
 //! Exceptions end in a report, since the kernel has no user programs to blame: see [`report`]. So do non-maskable
-//! interrupts of which no handler knows ([`on_nmi`]). A fault in pageable memory brings the page in ([`page`]). Interrupts are few: the timer, cross-calls, the console.
+//! interrupts of which no handler knows ([`on_nmi`]). A fault in pageable memory brings the page in, and a
+//! write to memory that moves to another node finishes the move ([`page`]). Interrupts are few: the timer, cross-calls,
+//! the console.
 
 #[cfg(feature = "kasan")]
 pub mod kasan;
@@ -103,6 +105,9 @@ fn exception(frame: &mut TrapFrame) {
                         .with(Field::First, frame.error)
                         .with(Field::Second, frame.rip)
                 });
+                if page::finish_move(frame) {
+                    return;
+                }
                 match page::bring_in(frame) {
                     Some(Ok(())) => return,
                     Some(Err(error)) => refused = Some(error),

@@ -66,7 +66,7 @@ use rhumb_sync::atomic::{AtomicU8, AtomicU64, Relaxed};
 
 pub use area::{Area, AreaKind, AreaRequest, ForeignArea};
 pub use error::{AreaError, MapLayoutError};
-pub use home::{FlushKey, FlushNumber, Home, NotCopied};
+pub use home::{FlushKey, FlushNumber, Home, NotCopied, copy_direct};
 pub use layout::{MapAddresses, MapLayout};
 pub use moving::Moved;
 pub use report::{AreaReport, KernelMapReport};

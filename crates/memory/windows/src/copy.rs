@@ -5,7 +5,7 @@
 use rhumb_frames::{Frame, Presence};
 use rhumb_machine::{PageSize, Pfn, Tlb};
 
-use crate::error::{CopyError, OutOfFrame};
+use crate::error::{CopyError, OutOfFrame, WindowError};
 use crate::slots::Place;
 use crate::{Window, WindowTables, Windows};
 
@@ -62,7 +62,7 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
         self.check(frame)?;
         for part in parts(frame, offset, bytes.len())? {
             let piece = bytes.get(part.at..part.at + part.bytes).unwrap_or_default();
-            self.copy_page(part.page, |window| window.copy_to(part.offset, piece))?;
+            self.with_copied(part.page, |window| window.copy_to(part.offset, piece))?;
         }
         Ok(())
     }
@@ -82,7 +82,7 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
         self.check(frame)?;
         for part in parts(frame, offset, bytes.len())? {
             let piece = bytes.get_mut(part.at..part.at + part.bytes).unwrap_or_default();
-            self.copy_page(part.page, |window| window.copy_from(part.offset, piece))?;
+            self.with_copied(part.page, |window| window.copy_from(part.offset, piece))?;
         }
         Ok(())
     }
@@ -101,10 +101,33 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
     ) -> Result<(), CopyError> {
         self.check(from)?;
         self.check(to)?;
-        for (source, target) in from.frames().iter().zip(to.frames().iter()) {
-            self.copy_page(source, |source| Ok(self.copy_page(target, |target| target.copy_all(source))))??;
+        let pages = from.frames().iter().zip(to.frames().iter());
+        pages.into_iter().try_for_each(|(source, target)| self.copy_between(source, target))
+    }
+
+    /// Copies page `page` (0 for a frame of order 0) of `from` into page `page` of `to`.
+    ///
+    /// # Errors
+    /// A frame has no such page, or is another allocator's; the CPU has no windows, or this caller has two open.
+    ///
+    /// Cost: two windows.
+    pub fn copy_page<P: Presence, Q: Presence>(
+        &self,
+        from: &Frame<P>,
+        to: &mut Frame<Q>,
+        page: u64,
+    ) -> Result<(), CopyError> {
+        self.check(from)?;
+        self.check(to)?;
+        let pages = from.order().frames().min(to.order().frames());
+        if page >= pages {
+            return Err(WindowError::NoSuchPage { page, pages }.into());
         }
-        Ok(())
+        self.copy_between(from.pfn().plus(page), to.pfn().plus(page))
+    }
+
+    fn copy_between(&self, source: Pfn, target: Pfn) -> Result<(), CopyError> {
+        self.with_copied(source, |source| Ok(self.with_copied(target, |target| target.copy_all(source))))?
     }
 
     /// Clears a frame.
@@ -116,12 +139,12 @@ impl<M: Tlb, T: WindowTables> Windows<M, T> {
     pub fn zero<P: Presence>(&self, frame: &mut Frame<P>) -> Result<(), CopyError> {
         self.check(frame)?;
         for page in frame.frames().iter() {
-            self.copy_page(page, |window| window.zero(0, PAGE_BYTES as usize))?;
+            self.with_copied(page, |window| window.zero(0, PAGE_BYTES as usize))?;
         }
         Ok(())
     }
 
-    fn copy_page<A>(
+    fn with_copied<A>(
         &self,
         page: Pfn,
         act: impl FnOnce(&mut Window<'_, T>) -> Result<A, OutOfFrame>,

@@ -33,16 +33,16 @@ pub const TESTS: &[Test] = &[
 
 const PAGE: u64 = 4096;
 
-fn the_map() -> Result<&'static rhumb_kernelmap::KernelMap<KernelHome>, Failure> {
+pub(super) fn the_map() -> Result<&'static rhumb_kernelmap::KernelMap<KernelHome>, Failure> {
     kernel_map::map().ok_or_else(|| Failure::because("there is no kernel map"))
 }
 
-fn take(request: AreaRequest) -> Result<Area, Failure> {
+pub(super) fn take(request: AreaRequest) -> Result<Area, Failure> {
     alloc(owners::SELF_TEST, request).map_err(refusal)
 }
 
 /// Returns the failure that a refused area is: none where memory is short.
-fn refusal(error: AreaError) -> Failure {
+pub(super) fn refusal(error: AreaError) -> Failure {
     match error {
         AreaError::NoFrame(_) | AreaError::NoTable | AreaError::NoRecord(_) => Failure::skipped(error),
         _ => Failure::because(error),
@@ -50,7 +50,7 @@ fn refusal(error: AreaError) -> Failure {
 }
 
 /// Runs `test`, and checks afterwards that the map is sound and nothing waits.
-fn undone(test: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+pub(super) fn undone(test: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let map = the_map()?;
     test()?;
     kernel_map::reclaim();

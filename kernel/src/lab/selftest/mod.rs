@@ -20,6 +20,7 @@ mod irqsoff;
 #[cfg(feature = "kasan")]
 mod kasan;
 mod kernel_map;
+mod kernel_map_moves;
 mod long_map;
 mod memory;
 mod modules;
@@ -66,6 +67,7 @@ const TESTS: &[&[Test]] = &[
     unmapped::TESTS,
     long_map::TESTS,
     kernel_map::TESTS,
+    kernel_map_moves::TESTS,
     pageable::TESTS,
     exhaustion::TESTS,
     compaction::TESTS,

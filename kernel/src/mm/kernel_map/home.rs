@@ -2,7 +2,7 @@
 
 use rhumb_frames::{AllocClass, AllocError, Anywhere, Contents, Frame, FrameFault, Frames, Request};
 use rhumb_kernelmap::Home;
-use rhumb_kernelmap::map::FlushNumber;
+use rhumb_kernelmap::map::{FlushNumber, NotCopied, copy_direct};
 use rhumb_machine::{Machine, Order, PageSize, Pfn, PhysRange, Pinned, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::flush::{Flushed, Unflushed};
 use rhumb_pagetable::{Entry, FlushCause, OutOfTables, Privilege, Root, TableMemory, descend};
@@ -11,7 +11,7 @@ use x86_64::instructions::interrupts;
 use crate::arch::features::features;
 use crate::cpu::lock::IrqMutex;
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::tlb;
+use crate::cpu::{call, tlb};
 use crate::facts::Boot;
 use crate::mm::direct_map::table_supply::store;
 use crate::mm::tables::{self, DirectTables};
@@ -135,6 +135,25 @@ unsafe impl Home for KernelHome {
         };
         tlb::COUNTERS.count(FlushCause::KernelMap, flushed.stats());
         flushed
+    }
+
+    /// Copies through windows where the direct map does not show both pages.
+    fn copy_page(
+        &self,
+        from: &Frame<Anywhere>,
+        to: &mut Frame<Anywhere>,
+        page: u64,
+    ) -> Result<(), NotCopied> {
+        if !from.is_high() && !to.is_high() {
+            return copy_direct(&MACHINE, from, to, page);
+        }
+        let copied = windows().map(|windows| windows.copy_page(from, to, page));
+        if matches!(copied, Some(Ok(()))) { Ok(()) } else { Err(NotCopied) }
+    }
+
+    fn relax(&self) {
+        call::serve_if_here();
+        core::hint::spin_loop();
     }
 }
 

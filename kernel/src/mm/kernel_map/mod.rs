@@ -24,9 +24,9 @@ use rhumb_frames::{Frames, Reclaimer, Request, Shortage};
 use rhumb_kernelmap::map::{ForeignArea, MapInconsistency};
 use rhumb_kernelmap::{
     Area, AreaError, AreaKind, AreaRequest, FlushPolicy, KernelMap, MapAddresses, MapLayout, MapLayoutError,
-    Tag,
+    Moved, Tag,
 };
-use rhumb_machine::{Machine, Order, PageSize, PhysRange, Pinned, VirtAddr, impossible};
+use rhumb_machine::{Machine, NodeId, Order, PageSize, PhysRange, Pinned, VirtAddr, impossible};
 use rhumb_pagetable::CacheMode;
 use rhumb_slab::{Cache, CacheSpec, SpecError};
 use spin::Once;
@@ -182,6 +182,23 @@ pub unsafe fn map_device(owner: Owner, device: PhysRange, cache: CacheMode) -> R
     let guard = MACHINE.pin();
     // SAFETY: passed on.
     unsafe { map.map_device(guard.pinned(), device, cache, owner.in_frames()) }
+}
+
+/// Moves the frames of the movable area that has an address to a node. See [`KernelMap::move_at`].
+///
+/// # Errors
+/// [`AreaError`]; [`AreaError::NoArea`] before [`start`].
+pub fn move_at(address: VirtAddr, node: NodeId) -> Result<Moved, AreaError> {
+    let map = map().ok_or(AreaError::NoArea(address))?;
+    let guard = MACHINE.pin();
+    map.move_at(guard.pinned(), address, node)
+}
+
+/// Finishes the move of a page to another node, where the fault of a write to it came from the move, and tells whether
+/// the write can be made again. See [`KernelMap::resolve_write`]. For the handler of page faults, with interrupts off.
+pub fn resolve_write(address: VirtAddr) -> bool {
+    let guard = MACHINE.pin();
+    map().is_some_and(|map| map.resolve_write(guard.pinned(), address))
 }
 
 /// Gives an area back. See [`KernelMap::free`].

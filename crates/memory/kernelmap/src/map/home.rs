@@ -103,16 +103,14 @@ pub unsafe trait Home: Sync {
     /// Copies page `page` of a block into the same page of another one. Called with interrupts off.
     ///
     /// # Errors
-    /// [`NotCopied`]: a block lies past the direct map's limit, and the CPU has no way to see it now.
+    /// [`NotCopied`]: a block lies past the direct map's limit, and the CPU has no way to see it now. A CPU without an
+    /// open window has one.
     fn copy_page(
         &self,
         from: &Frame<Anywhere>,
         to: &mut Frame<Anywhere>,
         page: u64,
     ) -> Result<(), NotCopied> {
-        if from.is_high() || to.is_high() {
-            return Err(NotCopied);
-        }
         copy_direct(self.machine(), from, to, page)
     }
 
@@ -131,14 +129,18 @@ pub unsafe trait Home: Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotCopied;
 
-/// Copies a page through the direct map: both blocks lie below its limit.
-fn copy_direct<M: Machine>(
+/// Copies page `page` of a block through the direct map.
+///
+/// # Errors
+/// [`NotCopied`]: the direct map does not show both blocks, or one of them has no such page.
+pub fn copy_direct<M: Machine>(
     machine: &M,
     from: &Frame<Anywhere>,
     to: &mut Frame<Anywhere>,
     page: u64,
 ) -> Result<(), NotCopied> {
-    if page >= from.order().frames().min(to.order().frames()) {
+    let is_shown = !from.is_high() && !to.is_high();
+    if !is_shown || page >= from.order().frames().min(to.order().frames()) {
         return Err(NotCopied);
     }
     let bytes = PageSize::Size4K.bytes();

@@ -1,0 +1,94 @@
+//! `kmap move`: another node's frames for an area. `kmap take`, `kmap give`: areas that a person holds, to try it on.
+
+use arrayvec::ArrayVec;
+use rhumb_frames::Preference;
+use rhumb_kernelmap::{Area, AreaRequest};
+use rhumb_machine::{Counted, NodeId, PageSize, impossible};
+use rhumb_monitor::{Arguments, CommandError, Output};
+
+use crate::cpu::lock::IrqMutex;
+use crate::facts::Boot;
+use crate::mm::{kernel_map, owners};
+
+/// Areas that a person can hold.
+const MOST: usize = 16;
+/// Pages of one of them, at most: 1 GiB.
+const MOST_PAGES: u64 = 1 << 18;
+
+/// The areas that were taken by hand.
+static TAKEN: IrqMutex<ArrayVec<Area, MOST>> = IrqMutex::new(ArrayVec::new_const());
+
+/// `kmap move ADDRESS NODE`.
+pub fn exchange(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let address = arguments.virt_addr("address")?;
+    let node = node(boot, &mut arguments)?;
+    arguments.end()?;
+    let sum = kernel_map::move_at(address, node).map_err(CommandError::failed)?;
+    let there = if sum.there > 0 { Some(sum.there) } else { None };
+    write!(out, "{} moved to node {node}", Counted(sum.moved, "page"));
+    if let Some(there) = there {
+        write!(out, ", {there} were there");
+    }
+    writeln!(out);
+    if sum.left > 0 {
+        let message = format_args!(
+            "{} stay, because node {node} has no free block of their size",
+            Counted(sum.left, "page")
+        );
+        return Err(CommandError::failed(message));
+    }
+    Ok(())
+}
+
+/// `kmap take PAGES [NODE]`.
+pub fn take(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let pages = arguments.number_to("pages", MOST_PAGES)?;
+    let node = arguments.optional(|words| node(boot, words))?;
+    arguments.end()?;
+    if TAKEN.lock().is_full() {
+        return Err(CommandError::failed(format_args!("{MOST} areas are held by hand already")));
+    }
+    let near = node.map_or(Preference::Any, Preference::Bind);
+    let request = AreaRequest::new(pages).near(near).movable();
+    let area = kernel_map::alloc(owners::MONITOR, request).map_err(CommandError::failed)?;
+    for page in 0..pages {
+        // SAFETY: the area is this function's own, mapped and writable.
+        unsafe { word_of(&area, page).write_volatile(!page) };
+    }
+    writeln!(out, "{} at {}", Counted(pages, "page"), area.start());
+    if let Err(full) = TAKEN.lock().try_push(area) {
+        impossible!("there was room, and one person types at a time");
+        kernel_map::free(full.element());
+    }
+    Ok(())
+}
+
+/// `kmap give`.
+pub fn give(arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    arguments.end()?;
+    let (mut areas, mut wrong) = (0u64, 0);
+    loop {
+        let Some(area) = TAKEN.lock().pop() else { break };
+        // SAFETY: the area is mapped, and nothing else writes it.
+        let is_wrong = |&page: &u64| unsafe { word_of(&area, page).read_volatile() } != !page;
+        wrong += (0..area.pages()).filter(is_wrong).count() as u64;
+        areas += 1;
+        kernel_map::free(area);
+    }
+    writeln!(out, "{} given back", Counted(areas, "area"));
+    if wrong > 0 {
+        return Err(CommandError::failed(format_args!("{} held other data", Counted(wrong, "page"))));
+    }
+    Ok(())
+}
+
+/// The first word of a page holds the inverse of its number.
+fn word_of(area: &Area, page: u64) -> *mut u64 {
+    area.start().plus(page * PageSize::Size4K.bytes()).as_mut_ptr()
+}
+
+fn node(boot: &Boot, arguments: &mut Arguments<'_>) -> Result<NodeId, rhumb_monitor::ArgumentError> {
+    let last = boot.topology.domains.len().saturating_sub(1);
+    let number = arguments.number_to("node", last as u64)?;
+    Ok(NodeId::new(number as usize).unwrap_or(NodeId::FIRST))
+}
