@@ -24,15 +24,15 @@ type Map = rhumb_kernelmap::KernelMap<KernelHome>;
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
         name: "kmap",
-        usage: "[check | move ADDRESS NODE | take PAGES [NODE] | give]",
+        usage: "[check | move ADDRESS|all NODE | take PAGES [NODE] | give]",
         summary: "the kernel map: what is mapped there, by what pages, for what owner",
         help: "One line a range, as pmap shows them: its first address, KiB of addresses, KiB of memory behind them, rights,\n\
                pages by size, what it is, whose it is. Areas in a row that are alike have one line, with their number; an\n\
                area has a line for each run of its rights. Areas that wait for a flush are counted ('vmallocinfo' lists them).\n\
                The last line compares the list with the page tables. 'kmap check' checks every structure of the map,\n\
                too; no other CPU may change it meanwhile.\n\
-               'kmap move ADDRESS NODE' exchanges the frames of the movable area that has the address for frames of a node,\n\
-               while CPUs read and write it; 'vmallocinfo' says which areas are movable, and where their pages are.\n\
+               'kmap move' exchanges the frames of the movable area that has the address, or of all of them, for frames of a\n\
+               node, while CPUs read and write there; 'vmallocinfo' says which areas are movable, and where their pages are.\n\
                Large pages move whole, or stay where the node has no free block of their size.\n\
                'kmap take' maps a movable area by hand, and 'kmap give' gives all of these back, and checks their contents.",
         complete: Complete::Words(WORDS),

@@ -9,7 +9,7 @@ use super::Kernel;
 use crate::cpu::area::{Counter, Counters};
 use crate::cpu::{area, tlb};
 use crate::mm::windows::windows;
-use crate::mm::{direct_map, frames, movable, pageable};
+use crate::mm::{direct_map, frames, kernel_map, movable, pageable};
 
 pub const COMMANDS: &[Command<Kernel>] = &[Command {
     name: "vmstat",
@@ -24,6 +24,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[Command {
            direct_map_level2_* count 2-MiB pages of the direct map split and merged, level3_* those of 1 GiB.\n\
            flush_CAUSE_* say why: flushes, of them full ones, pages dropped one by one,\n\
            CPUs interrupted, CPUs left alone. Causes that never came are not listed.\n\
+           kmap_pages_moved counts pages of the kernel map that 'kmap move' gave other frames, kmap_writes_to_moving the\n\
+           writes that came meanwhile.\n\
            allocfail_low counts requests that found no memory in the direct map while memory past it was free.\n\
            nr_impossible counts places in the code that cannot be reached and were: it is 0.",
     complete: Complete::Nothing,
@@ -58,6 +60,11 @@ fn vmstat(_: &mut Kernel, arguments: Arguments<'_>, out: &mut dyn Output) -> Res
     }
     if let Some(frames) = frames::frames() {
         counter_line(out, "allocfail_low", frames.refused_for_low_memory());
+    }
+    if let Some(map) = kernel_map::map() {
+        let report = map.report();
+        counter_line(out, "kmap_pages_moved", report.moved_pages);
+        counter_line(out, "kmap_writes_to_moving", report.writes_to_moving);
     }
     for (name, count) in movable::counters().lines() {
         counter_line(out, name, count);

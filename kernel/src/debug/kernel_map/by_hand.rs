@@ -1,8 +1,10 @@
 //! `kmap move`: another node's frames for an area. `kmap take`, `kmap give`: areas that a person holds, to try it on.
 
+use core::ops::ControlFlow;
+
 use arrayvec::ArrayVec;
 use rhumb_frames::Preference;
-use rhumb_kernelmap::{Area, AreaRequest};
+use rhumb_kernelmap::{Area, AreaError, AreaKind, AreaRequest, Moved};
 use rhumb_machine::{Counted, NodeId, PageSize, impossible};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
@@ -18,26 +20,53 @@ const MOST_PAGES: u64 = 1 << 18;
 /// The areas that were taken by hand.
 static TAKEN: IrqMutex<ArrayVec<Area, MOST>> = IrqMutex::new(ArrayVec::new_const());
 
-/// `kmap move ADDRESS NODE`.
+/// `kmap move ADDRESS|all NODE`.
 pub fn exchange(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
-    let address = arguments.virt_addr("address")?;
+    let address = match arguments.peek() {
+        Some("all") => arguments.one_of("address", &["all"]).map(|_| None)?,
+        _ => Some(arguments.virt_addr("address")?),
+    };
     let node = node(boot, &mut arguments)?;
     arguments.end()?;
-    let sum = kernel_map::move_at(address, node).map_err(CommandError::failed)?;
-    let there = if sum.there > 0 { Some(sum.there) } else { None };
+    let sum = match address {
+        Some(address) => kernel_map::move_at(address, node).map_err(CommandError::failed)?,
+        None => exchange_all(node, out)?,
+    };
     write!(out, "{} moved to node {node}", Counted(sum.moved, "page"));
-    if let Some(there) = there {
-        write!(out, ", {there} were there");
+    if sum.there > 0 {
+        write!(out, "; {} there before", sum.there);
     }
     writeln!(out);
     if sum.left > 0 {
-        let message = format_args!(
-            "{} stay, because node {node} has no free block of their size",
+        return Err(CommandError::failed(format_args!(
+            "{} left where they are, because node {node} has no free block of their size",
             Counted(sum.left, "page")
-        );
-        return Err(CommandError::failed(message));
+        )));
     }
     Ok(())
+}
+
+/// Moves every movable area.
+fn exchange_all(node: NodeId, out: &mut dyn Output) -> Result<Moved, CommandError> {
+    let map = super::the_map()?;
+    let (mut sum, mut result) = (Moved::default(), Ok(()));
+    let walked = map.for_each_area(|area| {
+        if area.kind == AreaKind::Memory && area.is_movable {
+            match kernel_map::move_at(area.range.start(), node) {
+                Ok(moved) => sum.add(moved),
+                // Its holder has given it back meanwhile.
+                Err(AreaError::NoArea(_)) => {}
+                Err(error) => result = Err(CommandError::failed(error)),
+            }
+        }
+        if result.is_err() || out.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    result?;
+    if out.interrupted() {
+        return Err(CommandError::Interrupted);
+    }
+    walked.map_err(CommandError::failed)?;
+    Ok(sum)
 }
 
 /// `kmap take PAGES [NODE]`.

@@ -145,7 +145,7 @@ unsafe impl Home for KernelHome {
         page: u64,
     ) -> Result<(), NotCopied> {
         if !from.is_high() && !to.is_high() {
-            return copy_direct(&MACHINE, from, to, page);
+            return copy_direct(self.frames, from, to, page);
         }
         let copied = windows().map(|windows| windows.copy_page(from, to, page));
         if matches!(copied, Some(Ok(()))) { Ok(()) } else { Err(NotCopied) }

@@ -8,6 +8,11 @@ use crate::test::expect::{lines, text};
 /// The kernel's tests of the map, then a check of all of it.
 const ALL: &str = "selftest kernel_map; selftest stacks; kmap check; vmallocinfo; maps audit";
 
+/// CPUs count in areas that move, and areas that were taken by hand move.
+const MOVES: &str = "selftest kernel_map::cpus_count_while; selftest kernel_map::a_move_keeps; kmap take 700 0; \
+                     kmap take 5 0; kmap move all 1; vmallocinfo; vmstat; kmap move all 0; kmap move all 0; kmap give; \
+                     kmap check; maps audit";
+
 pub(crate) fn cases() -> Vec<Case> {
     let case = |name: &str, words: &str, policy: &str| {
         Case::new(format!("kernel-map/{name}"), ALL).cpus(4).append(words).expect([
@@ -20,7 +25,26 @@ pub(crate) fn cases() -> Vec<Case> {
             text("phys=0x00000000fee00000 ioremap"),
         ])
     };
+    let moves = |name: &str, words: &str| {
+        Case::new(format!("kernel-map/moves{name}"), MOVES).cpus(4).nodes(2).append(words).within(60).expect(
+            [
+                text("cpus_count_while_an_area_moves ... ok"),
+                text("a_move_keeps_data_sizes_and_rights ... ok"),
+                text("705 pages moved to node 1"),
+                text("pages=700 vmalloc movable N1=700"),
+                text("kmap_pages_moved"),
+                text("0 pages moved to node 0; 705 there before"),
+                text("2 areas given back"),
+                text("every structure is sound"),
+                text(": sound"),
+            ],
+        )
+    };
     vec![
+        moves("", ""),
+        // The frames of both nodes but the first 256 MiB are copied through windows.
+        moves("/high-memory", "directmap_limit=256M"),
+        moves("/protected", "protect_tables=window kmap_flush=eager"),
         case("selftest", "", "lazy"),
         // Two CPUs on each node, whose stacks are there.
         case("eager", "kmap_flush=eager", "eager")

@@ -111,7 +111,7 @@ pub unsafe trait Home: Sync {
         to: &mut Frame<Anywhere>,
         page: u64,
     ) -> Result<(), NotCopied> {
-        copy_direct(self.machine(), from, to, page)
+        copy_direct(self.frames(), from, to, page)
     }
 
     /// Waits for another CPU, for one turn of a loop. In a kernel it answers calls.
@@ -132,22 +132,24 @@ pub struct NotCopied;
 /// Copies page `page` of a block through the direct map.
 ///
 /// # Errors
-/// [`NotCopied`]: the direct map does not show both blocks, or one of them has no such page.
+/// [`NotCopied`]: the direct map does not show both blocks, one of them has no such page, or is another allocator's.
 pub fn copy_direct<M: Machine>(
-    machine: &M,
+    frames: &Frames<M>,
     from: &Frame<Anywhere>,
     to: &mut Frame<Anywhere>,
     page: u64,
 ) -> Result<(), NotCopied> {
-    let is_shown = !from.is_high() && !to.is_high();
-    if !is_shown || page >= from.order().frames().min(to.order().frames()) {
+    let is_shown = |block: &Frame<Anywhere>| {
+        !block.is_high() && block.brand() == frames.brand() && page < block.order().frames()
+    };
+    if !is_shown(from) || !is_shown(to) {
         return Err(NotCopied);
     }
     let bytes = PageSize::Size4K.bytes();
-    let place = |frame: &Frame<Anywhere>| machine.direct(frame.addr().plus(page * bytes));
+    let place = |block: &Frame<Anywhere>| frames.machine().direct(block.addr().plus(page * bytes));
     let (from, to) = (place(from).as_ptr::<u8>(), place(to).as_mut_ptr::<u8>());
     // SAFETY: the page is within both blocks, whose handles the caller has, the second one exclusively; they are two
-    // blocks, and the direct map shows them (I1, I5).
+    // blocks of this allocator, and its machine's direct map shows them (I1, I5).
     unsafe { core::ptr::copy_nonoverlapping(from, to, bytes as usize) };
     Ok(())
 }

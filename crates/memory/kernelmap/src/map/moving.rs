@@ -42,6 +42,15 @@ pub struct Moved {
     pub left: u64,
 }
 
+impl Moved {
+    /// Adds what another move has done.
+    pub const fn add(&mut self, other: Self) {
+        self.moved += other.moved;
+        self.there += other.there;
+        self.left += other.left;
+    }
+}
+
 impl<H: Home> KernelMap<H> {
     /// Moves the frames of a movable area to a node, as far as the node has free ones. Other CPUs may read and write the
     /// area meanwhile; see [`AreaRequest::movable`](super::AreaRequest::movable).

@@ -1,11 +1,12 @@
-//! Random histories under each policy: CPUs use live areas, speculate in those that went, and idle.
+//! Random histories under each policy: CPUs use live areas, which move from node to node, speculate in those that went,
+//! and idle.
 
 use rhumb_hosted::mmu::{MmuConfig, Use};
-use rhumb_kernelmap::{Area, AreaRequest, FlushPolicy};
-use rhumb_machine::{CpuId, PageSize, VirtAddr};
+use rhumb_kernelmap::{Area, AreaError, AreaRequest, FlushPolicy};
+use rhumb_machine::{CpuId, NodeId, PageSize, VirtAddr};
 use rhumb_pagetable::Access;
 
-use crate::world::{MIB, Random, World, as_cpu_0};
+use crate::world::{MIB, Random, Threads, World, as_cpu_0};
 
 const CPUS: u64 = 3;
 
@@ -23,7 +24,7 @@ fn pages(random: &mut Random) -> u64 {
 }
 
 fn history(seed: u64, policy: FlushPolicy) {
-    let world = World::new(CPUS as usize, 96 * MIB, MmuConfig::new(seed));
+    let world = World::two_nodes(CPUS as usize, 64 * MIB, MmuConfig::new(seed), Threads::One);
     as_cpu_0(world, |pinned| {
         world.map.set_policy(pinned, policy);
         world.map.set_most_waiting(3000);
@@ -31,12 +32,19 @@ fn history(seed: u64, policy: FlushPolicy) {
         let mut live: Vec<Live> = Vec::new();
         let mut gone: Vec<VirtAddr> = vec![VirtAddr::new(0xffff_c000_0000_0000)];
         for step in 0..600 {
-            match random.below(10) {
+            match random.below(11) {
                 0..=2 if live.len() < 30 => {
                     let largest = [PageSize::Size4K, PageSize::Size1G][random.below(2) as usize];
                     let request = AreaRequest::new(pages(&mut random)).largest(largest);
+                    let request = if random.below(2) == 0 { request.movable() } else { request };
                     if let Ok(area) = world.map.alloc(pinned, request) {
                         let read_only = vec![false; area.pages() as usize];
+                        // Each page holds its number.
+                        for page in 0..if area.is_movable() { area.pages() } else { 0 } {
+                            let address = area.start().plus(page * 4096);
+                            let before = world.load(0, address).unwrap();
+                            world.add(1, address, page.wrapping_sub(before)).unwrap();
+                        }
                         live.push(Live { area, read_only });
                     }
                 }
@@ -59,6 +67,31 @@ fn history(seed: u64, policy: FlushPolicy) {
                     // CPU 2 idles for a while.
                     let idle = CpuId::new(2).unwrap();
                     if step % 2 == 0 { world.mmu().enter_lazy(idle) } else { world.mmu().leave_lazy(idle) }
+                }
+                7 if !live.is_empty() => {
+                    let index = random.below(live.len() as u64) as usize;
+                    let Live { area, .. } = &mut live[index];
+                    let node = NodeId::new(random.below(2) as usize).unwrap();
+                    let moved = if random.below(2) == 0 {
+                        world.map.move_to(pinned, area, node)
+                    } else {
+                        world.map.move_at(pinned, area.start(), node)
+                    };
+                    match moved {
+                        Ok(moved) => {
+                            assert_eq!(moved.moved + moved.there + moved.left, area.pages());
+                            let on = world.on_nodes(area)[node.index()];
+                            assert_eq!(on, moved.moved + moved.there, "seed {seed}, step {step}");
+                            for page in (0..area.pages()).step_by(1 + area.pages() as usize / 40) {
+                                let cpu = random.below(CPUS - 1) as usize;
+                                let read = world.load(cpu, area.start().plus(page * 4096));
+                                assert_eq!(read, Ok(page), "seed {seed}, step {step}");
+                            }
+                        }
+                        Err(AreaError::NotMovable) => assert!(!area.is_movable()),
+                        Err(AreaError::NoTable) => {}
+                        Err(error) => panic!("{error}"),
+                    }
                 }
                 _ => {
                     for _ in 0..4 {
