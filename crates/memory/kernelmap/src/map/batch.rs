@@ -16,8 +16,8 @@
 //! one again.
 //!
 //! **A writer that faults makes the steps itself.** It does not wait for the CPU that moves the area: that CPU may be
-//! the writer's own, below an interrupt handler, or may wait for a lock that the writer holds. What remains to be done
-//! is in the batch, under a lock, so that each CPU takes the next step ([`KernelMap::drive`]). A CPU that makes a flush
+//! the writer's own, below an interrupt handler, or may wait for a lock that the writer holds. The steps that are left
+//! are in the batch, under a lock, so that each CPU can take the next one ([`KernelMap::drive`]). A CPU that makes a flush
 //! holds no lock, and its flush counts if it began after the entries were written, whichever CPU has written them. So
 //! a writer waits for nothing but the answers to its own flush.
 //!
@@ -48,7 +48,7 @@ const STEP: usize = 32;
 /// Turns for which a CPU waits for the flush of another one, before it flushes itself.
 const PATIENCE: u32 = 4096;
 
-/// What is done next. See the module.
+/// The kind of the next step. See the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Protect,
@@ -87,7 +87,7 @@ struct UnderWay {
     is_flushing: bool,
 }
 
-/// What a CPU that drives a batch does next.
+/// The next act of a CPU that drives a batch.
 enum Due {
     Step,
     /// To flush, because no CPU does.

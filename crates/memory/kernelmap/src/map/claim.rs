@@ -15,7 +15,7 @@
 use super::area::{Area, AreaKind, CLAIMED, FREED, Facts, MOVABLE};
 use super::error::AreaError;
 
-/// What has become of an area at the end of a claim.
+/// Whether an area has a holder at the end of a claim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Ended {
     /// It has a holder.
@@ -65,8 +65,8 @@ pub(super) fn end_claim(area: &Area) -> Ended {
     }
 }
 
-/// Claims a movable area permanently for a holder that gives it back, or leaves it to the claimant: tells which of
-/// these by [`Ended::Freed`] and [`Ended::Held`]: the area has another claimant, or is the caller's alone.
+/// Claims a movable area permanently for a holder that gives it back ([`Ended::Held`]), or leaves it to the claimant
+/// that there is ([`Ended::Freed`]).
 pub(super) fn claim_to_free(area: &Area) -> Ended {
     let before = area.held.update_word(|word| Some(word | if word & CLAIMED == 0 { CLAIMED } else { FREED }));
     match before {

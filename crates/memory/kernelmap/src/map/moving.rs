@@ -4,7 +4,7 @@
 //!   move_to, move_at ──claim──> entries of the area, a table at a time ──> Batch: 512 small pages, or 2 MiB of a large one
 //! ```
 //!
-//! **What moves.** A page of 2 MiB or 1 GiB moves whole to a block of its size on the node, and stays where it is if the
+//! **Sizes.** A page of 2 MiB or 1 GiB moves whole to a block of its size on the node, and stays where it is if the
 //! node has none; so does a block whose page was split by a change of rights. A small page moves to a frame. Pages that
 //! are on the node already stay. Addresses, rights, owner and the sizes of pages are as before.
 //!
@@ -31,7 +31,7 @@ use super::flushes::flush_exactly;
 use super::home::Home;
 use super::release::{clear_split, first_page, free_frames, give_back};
 
-/// What a move has done, in pages of 4 KiB.
+/// The outcome of a move, in pages of 4 KiB.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Moved {
     /// They have other frames now, of the node.

@@ -323,7 +323,7 @@ fn a_handler_writes_at_each_point() {
                                 assert_eq!(world.load(1 - cpu, address), Ok(before + 5), "after {after}");
                             }
                         }
-                        assert_eq!(world.map.move_at(off.pinned(), start, node(0)).is_ok(), false);
+                        assert!(world.map.move_at(off.pinned(), start, node(0)).is_err());
                         written += 1;
                     };
                     let (moved, struck) = cpu.with_interrupts(Strike::Once { after }, &mut handler, || {
