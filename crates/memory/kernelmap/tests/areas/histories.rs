@@ -23,6 +23,12 @@ fn pages(random: &mut Random) -> u64 {
     }
 }
 
+/// The pages of a movable area that hold their number.
+fn marked(area: &Area) -> impl Iterator<Item = u64> + use<> {
+    let pages = if area.is_movable() { area.pages() } else { 0 };
+    (0..pages).step_by(1 + pages as usize / 20)
+}
+
 fn history(seed: u64, policy: FlushPolicy) {
     let world = World::two_nodes(CPUS as usize, 64 * MIB, MmuConfig::new(seed), Threads::One);
     as_cpu_0(world, |pinned| {
@@ -39,8 +45,8 @@ fn history(seed: u64, policy: FlushPolicy) {
                     let request = if random.below(2) == 0 { request.movable() } else { request };
                     if let Ok(area) = world.map.alloc(pinned, request) {
                         let read_only = vec![false; area.pages() as usize];
-                        // Each page holds its number.
-                        for page in 0..if area.is_movable() { area.pages() } else { 0 } {
+                        // Some pages hold their number.
+                        for page in marked(&area) {
                             let address = area.start().plus(page * 4096);
                             let before = world.load(0, address).unwrap();
                             world.add(1, address, page.wrapping_sub(before)).unwrap();
@@ -82,7 +88,7 @@ fn history(seed: u64, policy: FlushPolicy) {
                             assert_eq!(moved.moved + moved.there + moved.left, area.pages());
                             let on = world.on_nodes(area)[node.index()];
                             assert_eq!(on, moved.moved + moved.there, "seed {seed}, step {step}");
-                            for page in (0..area.pages()).step_by(1 + area.pages() as usize / 40) {
+                            for page in marked(area) {
                                 let cpu = random.below(CPUS - 1) as usize;
                                 let read = world.load(cpu, area.start().plus(page * 4096));
                                 assert_eq!(read, Ok(page), "seed {seed}, step {step}");
