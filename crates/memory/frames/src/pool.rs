@@ -106,7 +106,7 @@ impl Watermarks {
     pub(crate) fn floor(&self, zone: Zone, class: AllocClass, ceiling: Zone) -> u64 {
         let min = self.min.load(Relaxed);
         match class {
-            AllocClass::Ordinary => min + self.protection(zone, ceiling),
+            AllocClass::Ordinary | AllocClass::Spare => min + self.protection(zone, ceiling),
             AllocClass::Atomic => min / 2,
             AllocClass::PageTables => min / 4,
             AllocClass::Emergency => 0,

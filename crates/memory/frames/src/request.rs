@@ -112,6 +112,8 @@ pub enum Preference {
 pub enum AllocClass {
     /// Stops at the `min` watermark, after having called the reclaimers.
     Ordinary,
+    /// For a reclaimer that keeps for long what it takes: stops at the `min` watermark, and never calls a reclaimer.
+    Spare,
     /// Interrupt handlers: down to half of `min`, and never calls a reclaimer.
     Atomic,
     /// Page tables: down to a quarter of `min`.

@@ -11,7 +11,8 @@
 //!
 //! **Paging out takes no memory** (I10). The contents are compressed before their place is looked for, so the frame from
 //! which they come is free already, and is the frame that a new one of slots needs. Only where the page lies past the
-//! direct map does the store ask for another frame, of class [`AllocClass::Emergency`].
+//! direct map does the store ask for another frame, of class [`AllocClass::Spare`], because contents may stay out for
+//! long: the reserve is left to requests that must not fail.
 //!
 //! Locking: one lock, a leaf, held for a constant number of steps. The bytes of a slot are read and written without it,
 //! because a slot belongs to the page whose entry names it.
@@ -21,7 +22,7 @@ pub(crate) mod slot_frame;
 use core::fmt;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
-use rhumb_frames::{AllocClass, Anywhere, Frame, Mapped, Request};
+use rhumb_frames::{AllocClass, Anywhere, Frame, Mapped, Owner, Request};
 use rhumb_machine::{Machine, Pfn, Pinned, impossible};
 use rhumb_sync::Lock;
 use rhumb_sync::atomic::{AtomicU64, Relaxed};
@@ -214,8 +215,10 @@ impl<H: PageHome> CompressedStore<H> {
             None => match frame.try_mapped() {
                 Ok(own) => (self.add_frame(own, class), None),
                 Err(high) => {
-                    let request = Request::FRAME.class(AllocClass::Emergency);
-                    match self.home.frames().alloc(pinned, request) {
+                    // The owner of the pages has their contents, too.
+                    let frames = self.home.frames();
+                    let owner = frames.descriptor(high.pfn()).map_or(Owner::NONE, |of| of.owner());
+                    match frames.alloc(pinned, Request::FRAME.class(AllocClass::Spare).owner(owner)) {
                         Ok(other) => (self.add_frame(other, class), Some(high)),
                         Err(_) => return Err(high),
                     }

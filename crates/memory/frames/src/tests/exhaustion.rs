@@ -110,7 +110,7 @@ fn a_cpu_in_the_middle_of_an_operation_is_asked_again() {
 
 #[test]
 fn a_class_that_may_not_wait_calls_nobody() {
-    for class in [AllocClass::Atomic, AllocClass::Emergency] {
+    for class in [AllocClass::Spare, AllocClass::Atomic, AllocClass::Emergency] {
         let (frames, play) = prepare(0);
         let held = take_all(frames, Request::FRAME.class(class));
         assert!((held.len() as u64) < FRAMES);

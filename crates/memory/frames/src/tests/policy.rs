@@ -89,6 +89,7 @@ fn classes_stop_where_they_should() {
     let mut held = Vec::new();
     for (class, left) in [
         (AllocClass::Ordinary, 64),
+        (AllocClass::Spare, 64),
         (AllocClass::Atomic, 32),
         (AllocClass::PageTables, 16),
         (AllocClass::Emergency, 0),
@@ -177,7 +178,7 @@ fn reclaimers_are_called_in_order_until_one_helps() {
         ["empty", "cache", "empty", "cache", "empty", "cache", "never"]
     );
     assert_eq!((held.len(), frames.free_frames()), (0x400, 0));
-    for class in [AllocClass::Atomic, AllocClass::Emergency] {
+    for class in [AllocClass::Spare, AllocClass::Atomic, AllocClass::Emergency] {
         assert!(frames.alloc(pinned(), Request::FRAME.class(class)).is_err());
     }
     assert_eq!(lender.calls.lock().unwrap().len(), 7, "these classes call no lender");

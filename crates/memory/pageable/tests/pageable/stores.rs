@@ -1,10 +1,10 @@
 //! The compressed store: sizes, words, frames that it takes and gives back.
 
 use rhumb_frames::Zone;
-use rhumb_machine::Pinned;
+use rhumb_machine::{NodeId, PhysAddr, Pinned};
 use rhumb_pageable::StoreReport;
 
-use crate::world::{Kind, MIB, Random, TestArea, Which, World, in_high_world, in_world};
+use crate::world::{Kind, MIB, OF_FRAMES, RAM_AT, Random, TestArea, Which, World, in_high_world, in_world};
 
 const PAGE: u64 = 4096;
 
@@ -146,6 +146,41 @@ fn a_request_for_low_memory_pages_out_low_memory() {
             let is_present = world.map.pfn_at(area.start().plus(page * PAGE)).is_some();
             assert_eq!(is_present, *zone == Zone::High, "page {page} in {zone}");
             assert_eq!(&world.read(&area, page * PAGE, 4096), contents);
+        }
+        world.free(area);
+        world.assert_empty(pinned);
+    });
+}
+
+/// Compressed contents stay long: the reserve is left to requests that must not fail.
+#[test]
+fn pages_past_the_direct_map_leave_the_reserve() {
+    const RESERVE: u64 = 256;
+    in_high_world((1, 8 * MIB, 2 * MIB), Which::Compressed, |world, pinned| {
+        let frames = &world.ground.frames;
+        frames.set_reserve(NodeId::FIRST, Zone::Normal, RESERVE);
+        // All pages are past the direct map, so that none becomes a frame of slots.
+        frames.set_high_guard(NodeId::FIRST, Zone::Normal, 512);
+        let (mut random, mut area) = (Random(6), world.area(2200));
+        let may_fault = world.all.may_fault().unwrap();
+        let contents: Vec<_> = (0..2200)
+            .map_while(|page| {
+                let contents: Vec<_> = (0..1500).map(|_| random.next() as u8).collect();
+                area.write(may_fault, page * PAGE, &contents).ok().map(|()| contents)
+            })
+            .collect();
+        assert!(report(world).pages > 50, "{}", report(world));
+        frames.drain(pinned);
+        let free = frames.levels(NodeId::FIRST, Zone::Normal).free;
+        assert!(free >= RESERVE, "{free} frames are left");
+        let low = PhysAddr::new(RAM_AT).pfn();
+        let owner = |pfn| frames.descriptor(pfn).map(|descriptor| descriptor.owner());
+        let owned = (0..2 * MIB / PAGE).filter(|&frame| owner(low.plus(frame)) == Some(OF_FRAMES)).count();
+        assert_eq!(owned as u64, report(world).frames, "frames of slots are their owner's");
+        frames.set_high_guard(NodeId::FIRST, Zone::Normal, 0);
+        frames.set_reserve(NodeId::FIRST, Zone::Normal, 0);
+        for (page, contents) in (0..).zip(&contents) {
+            assert_eq!(&world.read(&area, page * PAGE, 1500), contents);
         }
         world.free(area);
         world.assert_empty(pinned);

@@ -28,7 +28,9 @@ pub(crate) type TestArea = PageableArea<'static, Here, TestStore>;
 const GIB: u64 = 1 << 30;
 pub(crate) const MIB: u64 = 1 << 20;
 /// Where the allocator's RAM begins.
-const RAM_AT: u64 = 4 * GIB;
+pub(crate) const RAM_AT: u64 = 4 * GIB;
+/// The owner of the frames of pageable memory.
+pub(crate) const OF_FRAMES: Owner = Owner(7);
 /// The root and the tables that boot makes.
 const BOOT_TABLES: u64 = 64 << 10;
 const BASE: VirtAddr = VirtAddr::new(0xffff_c000_0000_0000);
@@ -324,7 +326,7 @@ impl World {
             Which::Plain => Kind::Plain(Mutex::default()),
         };
         // SAFETY: the home is the map's, and this is the only value.
-        let all = leak(unsafe { Pageable::new(here, map, TestStore { here, kind }, Owner(7)) });
+        let all = leak(unsafe { Pageable::new(here, map, TestStore { here, kind }, OF_FRAMES) });
         ground.frames.register_reclaimer(leak(PagesOut(all))).unwrap();
         let totals = ground.frames.totals();
         Self { ground, map, all, at_first: totals.present - totals.free }
