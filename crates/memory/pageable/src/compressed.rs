@@ -23,7 +23,7 @@ use core::fmt;
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, get_maximum_output_size};
 use rhumb_frames::{AllocClass, Anywhere, Frame, Mapped, Owner, Request};
-use rhumb_machine::{Machine, Pfn, Pinned, impossible};
+use rhumb_machine::{Machine, Order, Pfn, Pinned, impossible};
 use rhumb_sync::Lock;
 use rhumb_sync::atomic::{AtomicU64, Relaxed};
 
@@ -244,6 +244,11 @@ impl<H: PageHome> Store for CompressedStore<H> {
         scratch: &mut Scratch,
         mut frame: Frame<Anywhere>,
     ) -> Result<Kept, Frame<Anywhere>> {
+        // Another allocator's frame has the number of one that may be in use here, and a larger block would come back as
+        // one frame.
+        if frame.brand() != self.home.frames().brand() || frame.order() != Order::BASE {
+            return Err(frame);
+        }
         let packed = self.home.with_bytes(&mut frame, |page| pack(page, scratch));
         let kept = match packed {
             Some(Packed::Word(word)) => {

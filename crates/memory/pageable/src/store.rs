@@ -56,7 +56,8 @@ pub trait Store: Sync {
     /// Takes the contents of a page, and perhaps its frame as room for these and others. No CPU has the page mapped.
     ///
     /// # Errors
-    /// The frame, unchanged, where the store is full or would need as much memory as it frees.
+    /// The frame, unchanged, where the store is full or would need as much memory as it frees; or where the frame is no
+    /// page of the store's allocator.
     fn put(
         &self,
         pinned: Pinned<'_>,

@@ -1,8 +1,8 @@
 //! The compressed store: sizes, words, frames that it takes and gives back.
 
-use rhumb_frames::Zone;
-use rhumb_machine::{NodeId, PhysAddr, Pinned};
-use rhumb_pageable::StoreReport;
+use rhumb_frames::{Request, Zone};
+use rhumb_machine::{NodeId, Order, PhysAddr, Pinned};
+use rhumb_pageable::{Store, StoreReport};
 
 use crate::world::{Kind, MIB, OF_FRAMES, RAM_AT, Random, TestArea, Which, World, in_high_world, in_world};
 
@@ -182,6 +182,31 @@ fn pages_past_the_direct_map_leave_the_reserve() {
         for (page, contents) in (0..).zip(&contents) {
             assert_eq!(&world.read(&area, page * PAGE, 1500), contents);
         }
+        world.free(area);
+        world.assert_empty(pinned);
+    });
+}
+
+/// A frame of another allocator has the number of one that is in use here; a larger one would be freed in part.
+#[test]
+fn frames_that_are_no_page_of_this_allocator_are_refused() {
+    let others = in_world((1, 4 * MIB), Which::Compressed, |other, pinned| {
+        let take = || other.ground.frames.alloc_anywhere(pinned, Request::FRAME).ok();
+        std::iter::from_fn(take).collect::<Vec<_>>()
+    });
+    in_world((1, 4 * MIB), Which::Compressed, |world, pinned| {
+        let (mut random, mut area) = (Random(7), world.area(1));
+        let contents = write_random(world, &mut area, 0, 600, &mut random);
+        let Kind::Compressed(store) = &world.all.store().kind else { panic!("another store") };
+        let (mut scratch, pfn) = (store.scratch(), world.map.pfn_at(area.start()));
+        let same = others.into_iter().find(|frame| Some(frame.pfn()) == pfn).unwrap();
+        assert!(store.put(pinned, &mut scratch, same).is_err());
+        assert_eq!(world.read(&area, 0, 4096), contents);
+        let frames = &world.ground.frames;
+        let large = frames.alloc_anywhere(pinned, Request::new(Order::new(1).unwrap()).zeroed()).unwrap();
+        let back = store.put(pinned, &mut scratch, large).unwrap_err();
+        frames.free(pinned, back);
+        assert_eq!(report(world), StoreReport::default());
         world.free(area);
         world.assert_empty(pinned);
     });
