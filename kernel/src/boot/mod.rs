@@ -126,7 +126,10 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     let built = paging::build(&mut map, &scratch, &wanted)
         .unwrap_or_else(|error| refuse(format_args!("the kernel's page tables cannot be built: {error}")));
     let own = &area::here().stacks;
-    Stack::ALL.into_iter().zip(stacks).for_each(|(stack, start)| own.set(stack, start));
+    for (stack, start) in Stack::ALL.into_iter().zip(stacks) {
+        // SAFETY: the tables just built map the stack there, with its guard, for this CPU alone, and nothing unmaps it.
+        unsafe { own.set(stack, start) };
+    }
     if let Some(device) = devices.iter().find(|device| device.name == LOCAL_APIC) {
         apic::set_page(device.virt);
     }

@@ -30,8 +30,12 @@ impl Stacks {
         Self([const { AtomicU64::new(0) }; Stack::ALL.len()])
     }
 
-    /// Keeps where a stack begins. Once, before its CPU runs on it; it stays there.
-    pub fn set(&self, stack: Stack, start: VirtAddr) {
+    /// Keeps where a stack begins. It stays there.
+    ///
+    /// # Safety
+    /// Its CPU has no such stack yet, and will run on this one: so many pages are mapped there permanently, writable, with
+    /// an absent page below, and no other code uses them.
+    pub unsafe fn set(&self, stack: Stack, start: VirtAddr) {
         self.word(stack).store(start.get(), Release);
     }
 

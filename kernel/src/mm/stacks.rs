@@ -61,9 +61,11 @@ pub fn give_to(cpu: &PerCpu) -> Result<(), AreaError> {
     for stack in Stack::ALL {
         if cpu.stacks.range(stack).is_none() {
             let made = KernelStack::new(stack.bytes() / PageSize::Size4K.bytes(), cpu.node())?;
-            cpu.stacks.set(stack, made.range().start());
-            // The CPU's permanently: the handle goes, and what it stands for stays.
+            let start = made.range().start();
+            // The CPU's permanently: the handle goes, and the area stays.
             let KernelStack(_area) = made;
+            // SAFETY: the CPU has no such stack yet; the area is as large as one, has a guard, and has no other holder.
+            unsafe { cpu.stacks.set(stack, start) };
         }
     }
     Ok(())
