@@ -63,7 +63,7 @@ impl<H: Home> KernelMap<H> {
     /// the claim lasts: a holder that gives the area back meanwhile leaves it to the claimant.
     ///
     /// # Errors
-    /// [`AreaError::NoArea`], [`AreaError::NotMovable`], [`AreaError::Busy`].
+    /// [`AreaError::NoArea`], [`AreaError::NotMovable`], [`AreaError::Busy`], [`AreaError::TooManyWalks`].
     ///
     /// Cost: a walk through the areas below it.
     pub(super) fn claim_at(&self, pinned: Pinned<'_>, address: VirtAddr) -> Result<Area, AreaError> {
@@ -78,7 +78,7 @@ impl<H: Home> KernelMap<H> {
                 None
             }
         });
-        let Some(record) = claimed.map_err(|_| AreaError::Busy)? else { return Err(refusal) };
+        let Some(record) = claimed.map_err(|_| AreaError::TooManyWalks)? else { return Err(refusal) };
         // SAFETY: the record is that of an area which is claimed: it stays until the claim ends.
         let held = unsafe { region.arena.held_at(record) };
         let claimed = held.and_then(|held| Some((Facts::unpack(held.word())?, held)));

@@ -24,6 +24,8 @@ pub enum AreaError {
     NotMovable,
     /// Another CPU changes the area.
     Busy,
+    /// As many lists and searches of areas are under way as the map has records for.
+    TooManyWalks,
     /// No area has this address.
     NoArea(VirtAddr),
     /// Pages that the area does not have, or none.
@@ -64,6 +66,7 @@ impl fmt::Display for AreaError {
                 f.write_str("the frames of this area stay, because it was not asked for as movable")
             }
             Self::Busy => f.write_str("the area is being changed on another CPU"),
+            Self::TooManyWalks => f.write_str("too many lists and searches of areas are under way"),
             Self::NoArea(address) => write!(f, "no area of the kernel map has the address {address}"),
             Self::OutOfArea => f.write_str("the area does not have these pages"),
             Self::NoAddresses(pages) => write!(f, "no range of addresses is free for {pages} pages"),

@@ -82,8 +82,8 @@ impl<H: Home> KernelMap<H> {
     /// handle. The area's holder may give it back meanwhile.
     ///
     /// # Errors
-    /// [`AreaError::NoArea`], [`AreaError::NotMovable`], [`AreaError::Busy`], [`AreaError::NoTable`]; nothing has changed
-    /// then.
+    /// [`AreaError::NoArea`], [`AreaError::NotMovable`], [`AreaError::Busy`], [`AreaError::TooManyWalks`],
+    /// [`AreaError::NoTable`]; nothing has changed then.
     ///
     /// Called as [`KernelMap::move_to`]. Cost: a walk through the areas below it, too.
     pub fn move_at(&self, pinned: Pinned<'_>, address: VirtAddr, node: NodeId) -> Result<Moved, AreaError> {

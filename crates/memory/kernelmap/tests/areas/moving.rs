@@ -1,5 +1,6 @@
 //! Moving areas to another node: in turn with accesses, between any two of them, and on CPUs that run meanwhile.
 
+use core::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rhumb_frames::Owner;
@@ -274,6 +275,31 @@ fn what_cannot_move_is_refused() {
         assert_eq!(world.map.move_at(pinned, start, node(0)), Err(AreaError::NoArea(start)));
         world.map.reclaim(pinned);
         assert_eq!(world.map.move_at(pinned, start, node(0)), Err(AreaError::NoArea(start)));
+        world.assert_empty(pinned);
+    });
+}
+
+/// A search that finds no record for its walk does not say that another CPU changes the area.
+#[test]
+fn lists_under_way_are_no_change_of_an_area() {
+    fn listed(world: &World, pinned: Pinned<'_>, lists: usize, area: &Area) -> Result<Moved, AreaError> {
+        if lists == 0 {
+            return world.map.move_at(pinned, area.start(), node(1));
+        }
+        let mut moved = Err(AreaError::Empty);
+        let walked = world.map.for_each_area(|_| {
+            moved = listed(world, pinned, lists - 1, area);
+            ControlFlow::Break(())
+        });
+        assert_eq!(walked, Ok(()));
+        moved
+    }
+    in_world(32 * MIB, |world, pinned| {
+        let area = world.map.alloc(pinned, request(3)).unwrap();
+        assert_eq!(listed(world, pinned, 4, &area), Err(AreaError::TooManyWalks));
+        assert_eq!(world.on_nodes(&area), [3, 0]);
+        assert_eq!(listed(world, pinned, 3, &area), Ok(Moved { moved: 3, there: 0, left: 0 }));
+        world.map.free(pinned, area).unwrap();
         world.assert_empty(pinned);
     });
 }
