@@ -5,7 +5,7 @@ use core::ops::ControlFlow;
 use arrayvec::ArrayVec;
 use rhumb_frames::Preference;
 use rhumb_kernelmap::{Area, AreaError, AreaKind, AreaRequest, Moved};
-use rhumb_machine::{Counted, NodeId, PageSize, impossible};
+use rhumb_machine::{Counted, NodeId, PageSize, VirtAddr, impossible};
 use rhumb_monitor::{Arguments, CommandError, Output};
 
 use crate::cpu::lock::IrqMutex;
@@ -28,15 +28,21 @@ pub fn exchange(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output)
     };
     let node = node(boot, &mut arguments)?;
     arguments.end()?;
-    let sum = match address {
-        Some(address) => kernel_map::move_at(address, node).map_err(CommandError::failed)?,
-        None => exchange_all(node, out)?,
+    let mut sum = Moved::default();
+    let result = match address {
+        Some(address) => exchange_one(address, node, &mut sum),
+        None => exchange_all(node, out, &mut sum),
     };
+    // Pages that have moved are counted, although another area could not move.
+    if result.is_err() && sum == Moved::default() {
+        return result;
+    }
     write!(out, "{} moved to node {node}", Counted(sum.moved, "page"));
     if sum.there > 0 {
         write!(out, "; {} there before", sum.there);
     }
     writeln!(out);
+    result?;
     if sum.left > 0 {
         return Err(CommandError::failed(format_args!(
             "{} left where they are, because node {node} has no free block of their size",
@@ -46,27 +52,36 @@ pub fn exchange(boot: &Boot, mut arguments: Arguments<'_>, out: &mut dyn Output)
     Ok(())
 }
 
-/// Moves every movable area.
-fn exchange_all(node: NodeId, out: &mut dyn Output) -> Result<Moved, CommandError> {
+fn exchange_one(address: VirtAddr, node: NodeId, sum: &mut Moved) -> Result<(), CommandError> {
+    kernel_map::move_at(address, node).map(|moved| sum.add(moved)).map_err(CommandError::failed)
+}
+
+/// Moves every movable area. One that another CPU changes is left, and the others move still.
+fn exchange_all(node: NodeId, out: &mut dyn Output, sum: &mut Moved) -> Result<(), CommandError> {
     let map = super::the_map()?;
-    let (mut sum, mut result) = (Moved::default(), Ok(()));
+    let mut result = Ok(());
     let walked = map.for_each_area(|area| {
+        let mut flow = ControlFlow::Continue(());
         if area.kind == AreaKind::Memory && area.is_movable {
             match kernel_map::move_at(area.range.start(), node) {
                 Ok(moved) => sum.add(moved),
                 // Its holder has given it back meanwhile.
                 Err(AreaError::NoArea(_)) => {}
-                Err(error) => result = Err(CommandError::failed(error)),
+                Err(error) => {
+                    if error != AreaError::Busy {
+                        flow = ControlFlow::Break(());
+                    }
+                    result = Err(CommandError::failed(error));
+                }
             }
         }
-        if result.is_err() || out.interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if out.interrupted() { ControlFlow::Break(()) } else { flow }
     });
-    result?;
     if out.interrupted() {
         return Err(CommandError::Interrupted);
     }
-    walked.map_err(CommandError::failed)?;
-    Ok(sum)
+    result?;
+    walked.map_err(CommandError::failed)
 }
 
 /// `kmap take PAGES [NODE]`.
