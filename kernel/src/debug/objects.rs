@@ -9,6 +9,7 @@ use rhumb_slab::{Reclaiming, Slabs};
 use super::Kernel;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 use crate::cpu::work;
+use crate::mm::kernel_map;
 use crate::mm::objects::{Site, slabs as allocator_if_up};
 
 pub const COMMANDS: &[Command<Kernel>] = &[
@@ -126,10 +127,15 @@ fn list(slabs: &Slabs<KernelMachine>, out: &mut dyn Output) {
     );
 }
 
-/// Gives back the memory that no CPU uses. Each CPU drains its own magazines.
+/// Gives back the memory that no CPU uses. Each CPU drains its own magazines, and lets go of the addresses of the kernel
+/// map that it keeps, whose records are objects.
 pub fn reclaim_everywhere(slabs: &Slabs<KernelMachine>) -> u64 {
+    kernel_map::reclaim();
     work::on_every_cpu(&|| {
         let guard = MACHINE.pin();
+        if let Some(map) = kernel_map::map() {
+            map.drain(guard.pinned());
+        }
         slabs.drain(guard.pinned());
     });
     let mut work = Reclaiming::new();

@@ -206,6 +206,12 @@ impl<H: Home> KernelMap<H> {
         self.regions.iter().for_each(|region| region.arena.tick(pinned));
     }
 
+    /// Gives back the addresses that this CPU keeps and the spare records of ranges, and asks other CPUs for theirs. For an
+    /// exact report.
+    pub fn drain(&self, pinned: Pinned<'_>) {
+        self.regions.iter().for_each(|region| region.arena.reclaim(pinned));
+    }
+
     /// Has the CPUs that have needed no address but their own since the last call give back the addresses that they keep,
     /// at their next [`KernelMap::tick`]. For a thread that runs every few seconds.
     pub fn trim(&self, pinned: Pinned<'_>) {

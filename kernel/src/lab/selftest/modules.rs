@@ -13,7 +13,6 @@ use super::exhaustion::take_all;
 use super::fixture::State;
 use super::memory::{allocator, drain_all};
 use crate::cpu::machine::MACHINE;
-use crate::cpu::work;
 use crate::debug::audit::audit;
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
@@ -87,12 +86,7 @@ impl Memory {
     fn now() -> Result<Self, Failure> {
         let frames = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
         let pool = code::pool().ok_or_else(|| Failure::skipped("there is no executable memory"))?;
-        work::on_every_cpu(&|| {
-            let guard = MACHINE.pin();
-            if let Some(slabs) = mm::objects::slabs() {
-                slabs.trim(guard.pinned());
-            }
-        });
+        drain_all(frames);
         let report = pool.report();
         let sum = |of: fn(&rhumb_code::KindReport) -> u64| report.kinds.iter().map(of).sum();
         Ok(Self {

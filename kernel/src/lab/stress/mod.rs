@@ -80,7 +80,6 @@ fn free_frames(frames: &Frames<KernelMachine>) -> u64 {
         let guard = MACHINE.pin();
         frames.drain(guard.pinned());
     });
-    // Areas of the kernel map wait for a flush, and the tables above them stay.
-    mm::kernel_map::reclaim();
+    // The tables above areas of the kernel map stay.
     frames.free_frames() + mm::kernel_map::map().map_or(0, |map| map.report().upper_tables)
 }

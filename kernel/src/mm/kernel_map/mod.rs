@@ -211,10 +211,6 @@ pub fn free(area: Area) {
 }
 
 /// Flushes, and gives back all areas that wait. Returns how many frames they were.
-#[cfg_attr(
-    not(feature = "lab"),
-    expect(dead_code, reason = "only the laboratory and objects use the map so far")
-)]
 pub fn reclaim() -> u64 {
     map().map_or(0, |map| map.reclaim(MACHINE.pin().pinned()))
 }
