@@ -3,9 +3,9 @@
 //! **A write to memory that moves** to another node finds its page read-only. The handler finishes the move, with
 //! interrupts off, whatever the code that has faulted had: it flushes other CPUs, and answers them meanwhile.
 //!
-//! **Pageable memory** is brought in. The handler turns interrupts on while it waits, if the code that faulted had them on. Where that code had them off, or
-//! was a handler, a wait could last permanently, because the CPU that moves the page may need an answer of this one. Such
-//! a touch is an error of its code, and the report says so.
+//! **Pageable memory** is brought in. The handler turns interrupts on while it waits, if the code that faulted had them
+//! on. Where that code had them off, or was a handler, a wait might never end, because the CPU that moves the page may
+//! need an answer of this one. Such a touch is an error of its code, and the report says so.
 
 use core::fmt;
 

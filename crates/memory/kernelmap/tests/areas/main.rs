@@ -9,6 +9,7 @@ mod exhaustion;
 mod histories;
 mod interrupts;
 mod moving;
+mod moving_in_use;
 mod parallel;
 mod planted;
 mod policies;

@@ -48,7 +48,7 @@ const TEXT: &str = "
     FILLER
         mov r0, 0
         exit";
-/// The instruction that stands for one of the filler, and is in no other place.
+/// An instruction that marks where the filler goes, and occurs in no other place.
 const FILLER: [u8; 8] = [0xb7, 0, 0, 0, 0x5a, 0x5a, 0x5a, 0x5a];
 /// Instructions that are filled in, at most.
 const ROOM: usize = 40;
