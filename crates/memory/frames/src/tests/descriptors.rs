@@ -201,7 +201,7 @@ fn descriptors_side_by_side_are_those_of_one_block_of_one_pool() {
     }
 }
 
-/// I13: an owner costs stores to a descriptor, and no visit to what CPUs share.
+/// I13: an owner costs stores to a descriptor, and neither a stretch with interrupts off nor a visit to a lock.
 #[test]
 fn frames_with_an_owner_come_from_the_magazines_and_go_back_there() {
     let (frames, _) = with_descriptors(1, &[(BASE, BASE + 64 * 512, 0)]);
@@ -211,12 +211,15 @@ fn frames_with_an_owner_come_from_the_magazines_and_go_back_there() {
         held.into_iter().for_each(|frame| frames.free(pinned(), frame));
         for owner in [Owner(8), Owner::NONE, Owner(9)] {
             let mut frame = None;
-            let visits = lock_visits(|| frame = frames.alloc(pinned(), request.owner(owner)).ok());
+            let (mut visits, mut back) = (0, 0);
+            let stretches = irqs_off(|| {
+                visits = lock_visits(|| frame = frames.alloc(pinned(), request.owner(owner)).ok());
+            });
             let frame = frame.unwrap();
             let known = frames.describe(frame.pfn()).unwrap();
-            assert_eq!((visits, known.owner), (0, owner), "order {order}");
-            let back = lock_visits(|| frames.free(pinned(), frame));
-            assert_eq!(back, 0, "order {order}, {owner:?}");
+            assert_eq!((visits, stretches, known.owner), (0, 0, owner), "order {order}");
+            let stretches = irqs_off(|| back = lock_visits(|| frames.free(pinned(), frame)));
+            assert_eq!((back, stretches), (0, 0), "order {order}, {owner:?}");
         }
     }
     frames.drain(pinned());
