@@ -1,0 +1,1 @@
+//! Rhumb's memory core on the real TLB.

@@ -1,0 +1,1 @@
+//! Rhumb in QEMU.

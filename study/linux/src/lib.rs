@@ -1,0 +1,1 @@
+//! The direct map of the running Linux kernel.

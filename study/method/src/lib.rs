@@ -1,0 +1,24 @@
+//! Fair measurements of small effects on noisy machines.
+//!
+//! A [`Trial`] measures several [`Arm`]s of one workload. The first arm is the baseline. In each *round*, every arm gives
+//! one sample, in an order that is drawn anew, so that a slow minute of the machine hits all arms alike. An [`Effect`]
+//! is the ratio of an arm to the baseline, from the pairs of samples of the same round, with its interval, and with the
+//! smallest effect that this trial could have seen.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`trial`] | rounds, order, warm-up, when to stop |
+//! | [`effect`] | the ratio of two arms, its interval, its p-value, what could have been seen |
+//! | [`adjust`] | p-values of many comparisons at once |
+//! | [`summary`] | medians and quantiles |
+//!
+//! The crate knows no clock but the bound on time, and no operating system.
+#![forbid(unsafe_code)]
+
+pub mod adjust;
+pub mod effect;
+pub mod summary;
+pub mod trial;
+
+pub use effect::{Effect, Finding};
+pub use trial::{Arm, Plan, Stopped, Trial, Watch};

@@ -1,0 +1,128 @@
+//! One run of the program: the options that all studies share, the bar of progress, and the wish to end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rhumb_method::{Plan, Watch};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// One run of the program.
+#[derive(Debug)]
+pub struct Session {
+    /// The folder for everything that the study writes.
+    pub out: PathBuf,
+    /// Whether the study is to take minutes rather than what it needs.
+    pub quick: bool,
+    /// Where random orders begin.
+    pub seed: u64,
+    /// A name for the machine, if the user gave one.
+    pub name: Option<String>,
+    ending: Arc<AtomicBool>,
+    quiet: bool,
+}
+
+impl Session {
+    /// Begins a run. From here on Ctrl-C, SIGTERM and SIGHUP end the measurement that runs, rather than the process; a
+    /// second Ctrl-C ends the process.
+    ///
+    /// # Errors
+    /// The system's, where it takes no handler.
+    pub fn begin(out: PathBuf, quick: bool, seed: u64, name: Option<String>) -> std::io::Result<Self> {
+        let ending = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&ending))?;
+            signal_hook::flag::register(signal, Arc::clone(&ending))?;
+        }
+        Ok(Self { out, quick, seed, name, ending, quiet: false })
+    }
+
+    /// Returns a session for tests: it writes to `out`, takes no signals, and shows nothing.
+    pub fn quiet(out: PathBuf) -> Self {
+        let ending = Arc::new(AtomicBool::new(false));
+        Self { out, quick: true, seed: 1, name: None, ending, quiet: true }
+    }
+
+    /// Tells whether the user or the system wants the study to end. Loops that take more than a second look here.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// Ends the study as a signal does.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the plan of a trial: the wanted precision as a share of the baseline, and a bound on its time.
+    pub fn plan(&self, precision: f64, budget: Duration) -> Plan {
+        Plan {
+            precision,
+            rounds_at_least: if self.quick { 8 } else { 12 },
+            rounds_at_most: if self.quick { 40 } else { 200 },
+            warm_up: 1,
+            budget,
+            confidence: 0.95,
+            seed: self.seed,
+        }
+    }
+
+    /// Shows on the terminal that a piece of work begins.
+    pub fn task(&self, name: impl Into<String>) -> Task<'_> {
+        let bar = ProgressBar::with_draw_target(
+            None,
+            if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() },
+        );
+        bar.set_style(style("{spinner} {msg} {elapsed}"));
+        bar.set_message(name.into());
+        bar.tick();
+        Task { bar, session: self }
+    }
+
+    /// Says a sentence above the bar of progress.
+    pub fn say(&self, text: impl AsRef<str>) {
+        if !self.quiet {
+            eprintln!("{}", text.as_ref());
+        }
+    }
+}
+
+/// A piece of work that is shown while it runs.
+#[derive(Debug)]
+pub struct Task<'a> {
+    bar: ProgressBar,
+    session: &'a Session,
+}
+
+impl Task<'_> {
+    /// Shows how much of the work is done.
+    pub fn set(&self, done: u64, of: u64) {
+        if self.bar.length() != Some(of) {
+            self.bar.set_style(style("{msg:40!} [{bar:30}] {pos}/{len} {elapsed} (up to {eta} more)"));
+            self.bar.set_length(of);
+        }
+        self.bar.set_position(done);
+    }
+}
+
+impl Watch for Task<'_> {
+    fn is_cancelled(&self) -> bool {
+        self.session.is_ending()
+    }
+
+    fn round(&self, done: u32, at_most: u32) {
+        self.set(done.into(), at_most.into());
+    }
+}
+
+impl Drop for Task<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Returns a style. A template that the crate refuses is a fault of this file, and gives its default.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
