@@ -9,6 +9,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rhumb_method::{Plan, Watch};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::keeper::Keeper;
+
 /// One run of the program.
 #[derive(Debug)]
 pub struct Session {
@@ -22,6 +24,7 @@ pub struct Session {
     pub name: Option<String>,
     ending: Arc<AtomicBool>,
     quiet: bool,
+    keeper: Option<Keeper>,
 }
 
 impl Session {
@@ -36,13 +39,25 @@ impl Session {
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&ending))?;
             signal_hook::flag::register(signal, Arc::clone(&ending))?;
         }
-        Ok(Self { out, quick, seed, name, ending, quiet: false })
+        Ok(Self { out, quick, seed, name, ending, quiet: false, keeper: None })
     }
 
     /// Returns a session for tests: it writes to `out`, takes no signals, and shows nothing.
     pub fn quiet(out: PathBuf) -> Self {
         let ending = Arc::new(AtomicBool::new(false));
-        Self { out, quick: true, seed: 1, name: None, ending, quiet: true }
+        Self { out, quick: true, seed: 1, name: None, ending, quiet: true, keeper: None }
+    }
+
+    /// Has a keeper undo this run's changes of the machine, however the run ends.
+    #[must_use]
+    pub fn kept_by(mut self, keeper: Keeper) -> Self {
+        self.keeper = Some(keeper);
+        self
+    }
+
+    /// Returns the keeper, if there is one: the first argument of [`Change`](crate::Change).
+    pub fn keeper(&self) -> Option<&Keeper> {
+        self.keeper.as_ref()
     }
 
     /// Tells whether the user or the system wants the study to end. Loops that take more than a second look here.
