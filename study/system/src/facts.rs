@@ -5,10 +5,10 @@ mod linux;
 
 use rhumb_study_report::Machine;
 
-use crate::session::Session;
-
-/// Returns the facts of this machine. A fact that cannot be had is left empty: no study fails for want of one.
-pub fn machine(session: &Session) -> Machine {
+/// Returns the facts of this machine, under `name`, or under its CPU's name where there is none.
+///
+/// A fact that cannot be had is left empty: no study fails for want of one.
+pub fn machine(name: Option<&str>) -> Machine {
     let root = linux::Root::system();
     let cpu = cpu::cpu();
     let cpus = root
@@ -16,7 +16,7 @@ pub fn machine(session: &Session) -> Machine {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get() as u32));
     let default_name = format!("{}, {cpus} CPU{}", cpu.name, if cpus == 1 { "" } else { "s" });
     Machine {
-        name: session.name.clone().unwrap_or(default_name),
+        name: name.map_or(default_name, str::to_owned),
         cpu: cpu.name,
         cpu_id: cpu.id,
         cpus,

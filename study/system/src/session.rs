@@ -3,12 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rhumb_method::{Plan, Watch};
+use rhumb_study_report::schema::{SCHEMA, VERSION};
+use rhumb_study_report::{Ending, Kind, Study};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use crate::facts;
 use crate::keeper::Keeper;
 
 /// One run of the program.
@@ -25,6 +28,7 @@ pub struct Session {
     ending: Arc<AtomicBool>,
     quiet: bool,
     keeper: Option<Keeper>,
+    began: Instant,
 }
 
 impl Session {
@@ -39,13 +43,22 @@ impl Session {
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&ending))?;
             signal_hook::flag::register(signal, Arc::clone(&ending))?;
         }
-        Ok(Self { out, quick, seed, name, ending, quiet: false, keeper: None })
+        Ok(Self { out, quick, seed, name, ending, quiet: false, keeper: None, began: Instant::now() })
     }
 
     /// Returns a session for tests: it writes to `out`, takes no signals, and shows nothing.
     pub fn quiet(out: PathBuf) -> Self {
         let ending = Arc::new(AtomicBool::new(false));
-        Self { out, quick: true, seed: 1, name: None, ending, quiet: true, keeper: None }
+        Self {
+            out,
+            quick: true,
+            seed: 1,
+            name: None,
+            ending,
+            quiet: true,
+            keeper: None,
+            began: Instant::now(),
+        }
     }
 
     /// Has a keeper undo this run's changes of the machine, however the run ends.
@@ -68,6 +81,40 @@ impl Session {
     /// Ends the study as a signal does.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns a study of this machine in which nothing is measured yet.
+    pub fn begin_study(&self, kind: Kind) -> Study {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Study {
+            schema: SCHEMA.to_owned(),
+            version: VERSION,
+            program: concat!("rhumb-study ", env!("CARGO_PKG_VERSION")).to_owned(),
+            kind,
+            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            began_unix_s: since.saturating_sub(self.began.elapsed()).as_secs(),
+            took_s: 0.0,
+            seed: self.seed,
+            ending: Ending::Whole,
+            machine: facts::machine(self.name.as_deref()),
+            noise: None,
+            controls: Vec::new(),
+            comparisons: Vec::new(),
+            curves: Vec::new(),
+            bars: Vec::new(),
+            maps: Vec::new(),
+            tables: Vec::new(),
+            omissions: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Writes into the study how long this run took, and whether it was interrupted. Each experiment calls this last.
+    pub fn end_study(&self, study: &mut Study) {
+        study.took_s = self.began.elapsed().as_secs_f64();
+        if self.is_ending() {
+            study.ending = Ending::Interrupted("The user or the system ended the study.".to_owned());
+        }
     }
 
     /// Returns the plan of a trial: the wanted precision as a share of the baseline, and a bound on its time.
@@ -141,3 +188,6 @@ impl Drop for Task<'_> {
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
+
+#[cfg(test)]
+mod tests;
