@@ -1,17 +1,60 @@
-//! Many comparisons at once: each of them may raise a false alarm, so their p-values are adjusted together.
+//! Many comparisons at once: each of them may raise a false alarm, so they are adjusted together.
+
+use crate::effect::{Effect, logarithms};
+use crate::signed_rank::Walsh;
+
+#[cfg(test)]
+mod tests;
+
+/// One of the comparisons that are adjusted together: its effect, and the samples that the effect was made of.
+#[derive(Debug)]
+pub struct Compared<'a> {
+    /// The baseline's samples, by round.
+    pub baseline: &'a [f64],
+    /// The arm's samples, by round.
+    pub arm: &'a [f64],
+    /// The effect that is to be adjusted.
+    pub effect: &'a mut Effect,
+}
+
+/// Adjusts the effects of all comparisons of a study, once, when all of them are measured.
+///
+/// Sets each p-value as [`holm`] does, each adjusted interval at the level at which Holm's procedure tests that
+/// comparison, and each smallest effect at the same level. So the chance of one false alarm or more among all
+/// comparisons stays below 1 - confidence, and an adjusted interval excludes 1 exactly where there is an effect.
+/// The comparisons share the confidence of the first.
+pub fn adjust(compared: &mut [Compared<'_>]) {
+    let Some(level) = compared.first().map(|first| 1.0 - first.effect.confidence) else { return };
+    let p: Vec<f64> = compared.iter().map(|one| one.effect.p).collect();
+    let adjusted = holm(&p);
+    let found = adjusted.iter().filter(|p| **p <= level).count();
+    for (rank, &index) in ascending(&p).iter().enumerate() {
+        let Compared { baseline, arm, effect } = &mut compared[index];
+        effect.p_adjusted = adjusted[index];
+        let Some(logarithms) = logarithms(baseline, arm) else { continue };
+        // The first that is not found ends the procedure: the rest are held to its level.
+        let tests = p.len() - rank.min(found);
+        effect.set_level(&Walsh::of(&logarithms), level / tests as f64);
+    }
+}
 
 /// Returns the p-values adjusted as Holm (1979) does, in the order of `p`.
 ///
 /// The chance of at least one false alarm among all comparisons stays below the level at which the adjusted values are
 /// read.
 pub fn holm(p: &[f64]) -> Vec<f64> {
-    let mut order: Vec<usize> = (0..p.len()).collect();
-    order.sort_by(|&one, &other| p[one].total_cmp(&p[other]));
     let mut adjusted = vec![0.0; p.len()];
     let mut largest = 0.0f64;
-    for (rank, &index) in order.iter().enumerate() {
+    for (rank, &index) in ascending(p).iter().enumerate() {
         largest = largest.max(p[index] * (p.len() - rank) as f64).min(1.0);
         adjusted[index] = largest;
     }
     adjusted
+}
+
+/// Returns the places of `p` by ascending value.
+fn ascending(p: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&one, &other| p[one].total_cmp(&p[other]));
+    order
 }

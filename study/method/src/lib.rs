@@ -9,16 +9,20 @@
 //! |---|---|
 //! | [`trial`] | rounds, order, warm-up, when to stop |
 //! | [`effect`] | the ratio of two arms, its interval, its p-value, what could have been seen |
-//! | [`adjust`] | p-values of many comparisons at once |
-//! | [`summary`] | medians and quantiles |
+//! | [`adjust`](mod@adjust) | many comparisons at once: p-values, intervals |
+//! | [`summary`] | medians, quartiles, the interval of a median |
+//! | `signed_rank` | Wilcoxon's test and the interval that belongs to it |
 //!
 //! The crate knows no clock but the bound on time, and no operating system.
 #![forbid(unsafe_code)]
 
 pub mod adjust;
 pub mod effect;
+mod signed_rank;
 pub mod summary;
 pub mod trial;
 
+pub use adjust::{Compared, adjust, holm};
 pub use effect::{Effect, Finding};
+pub use summary::{Interval, Summary, median, median_interval, pseudo_median, quantile};
 pub use trial::{Arm, Plan, Stopped, Trial, Watch};

@@ -6,6 +6,7 @@
 
 mod comparison;
 mod figures;
+mod fill;
 mod machine;
 
 use serde::{Deserialize, Serialize};
