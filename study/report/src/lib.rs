@@ -7,11 +7,35 @@
 //! | module | owns |
 //! |---|---|
 //! | [`schema`] | [`Study`] and its parts: the schema of the JSON file, and its version |
+//! | [`files`] | [`write`] and [`read`]: whole files or none |
+//! | [`verdict`](mod@verdict) | the answer in two sentences, and the reasons to distrust it |
+//! | [`terminal`] | the summary on a terminal |
+//! | `page` | the HTML page |
+//! | `format` | numbers, sizes, times and ratios as a reader wants them |
 #![forbid(unsafe_code)]
 
+mod error;
+pub mod files;
+mod format;
+pub mod names;
+mod page;
 pub mod schema;
+pub mod terminal;
+pub mod verdict;
 
+#[cfg(test)]
+mod samples;
+
+/// The page of the crate, whose example is compiled as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+pub use error::Error;
+pub use files::{Written, read, write};
 pub use schema::{
     Bar, Bars, Cell, Column, Comparison, Control, ControlKind, Curve, Ending, Extent, Kind, Machine,
     MemoryMap, Noise, Omission, Point, Series, Study, Table, Tlb, TlbKind,
 };
+pub use terminal::{Screen, summary};
+pub use verdict::{Verdict, verdict};

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use rhumb_method::{Effect, Stopped};
 use serde::{Deserialize, Serialize};
 
+use super::number;
+
 /// One arm against its baseline in one workload.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Comparison {
@@ -24,8 +26,10 @@ pub struct Comparison {
     /// The unit of the samples: "ns". Smaller is better.
     pub unit: String,
     /// The baseline's samples, by round.
+    #[serde(deserialize_with = "number::list")]
     pub baseline_samples: Vec<f64>,
     /// The arm's samples, by round.
+    #[serde(deserialize_with = "number::list")]
     pub arm_samples: Vec<f64>,
     /// The effect, where there were rounds enough for one.
     pub effect: Option<Effect>,

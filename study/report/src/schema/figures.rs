@@ -1,17 +1,25 @@
 //! Results that are no comparison: curves, bars, pictures of memory, tables.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::number;
 
 /// A value at a place, with its interval.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Point {
     /// The place.
+    #[serde(deserialize_with = "number::one")]
     pub x: f64,
     /// The value: a median.
+    #[serde(deserialize_with = "number::one")]
     pub y: f64,
     /// The lower end of the interval, or the first quartile; `y` for a count.
+    #[serde(deserialize_with = "number::one")]
     pub low: f64,
     /// The upper end of the interval, or the third quartile; `y` for a count.
+    #[serde(deserialize_with = "number::one")]
     pub high: f64,
 }
 
@@ -49,6 +57,7 @@ pub struct Bar {
     /// Its name.
     pub name: String,
     /// Its parts, in the order of [`Bars::parts`].
+    #[serde(deserialize_with = "number::list")]
     pub values: Vec<f64>,
 }
 
@@ -89,6 +98,19 @@ pub struct MemoryMap {
     pub extents: Vec<Extent>,
     /// Where this is known from: "/proc/meminfo".
     pub source: String,
+}
+
+impl MemoryMap {
+    /// Returns the bytes that each size of page maps, the smallest pages first, and memory that is not mapped last.
+    pub fn by_page(&self) -> Vec<(Option<u64>, u64)> {
+        let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+        for extent in &self.extents {
+            let sum = sums.entry(extent.page_bytes.unwrap_or(u64::MAX)).or_default();
+            *sum = sum.saturating_add(extent.bytes);
+        }
+        sums.retain(|_, bytes| *bytes > 0);
+        sums.into_iter().map(|(page, bytes)| ((page < u64::MAX).then_some(page), bytes)).collect()
+    }
 }
 
 /// A cell of a table.

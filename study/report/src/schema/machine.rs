@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::number;
+
 /// The translations that a TLB caches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,6 +68,7 @@ pub struct Machine {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Noise {
     /// The spread of one fixed piece of work: from the first to the third quartile, as a share of the median.
+    #[serde(deserialize_with = "number::one")]
     pub spread: f64,
     /// The share of CPU time that a hypervisor took away meanwhile, if it tells.
     pub steal: Option<f64>,

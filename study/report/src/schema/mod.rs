@@ -8,6 +8,7 @@ mod comparison;
 mod figures;
 mod fill;
 mod machine;
+mod number;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,17 @@ pub enum Kind {
     Hosted,
     /// The Rhumb kernel in QEMU.
     Kernel,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Linux => "linux",
+            Self::Who => "who",
+            Self::Hosted => "hosted",
+            Self::Kernel => "kernel",
+        })
+    }
 }
 
 /// How a study ended.

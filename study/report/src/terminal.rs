@@ -1,0 +1,157 @@
+//! The summary of a study on a terminal, with the same verdict as the page.
+//!
+//! Texts of the study may hold names that other processes chose, so control characters never reach the terminal.
+
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use console::{Style, Term};
+
+use crate::format::{counted, moment, sentence, span};
+use crate::schema::{ControlKind, Study};
+use crate::verdict::{Tone, verdict};
+
+pub(crate) use rows::{Row, forest};
+
+/// The widest that sentences get: longer lines are hard to read.
+const WIDEST: usize = 110;
+
+/// The most effects that a summary shows.
+const EFFECTS: usize = 12;
+
+/// How a terminal shows text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Screen {
+    /// Columns.
+    pub width: usize,
+    /// Whether text may have colours.
+    pub has_colours: bool,
+}
+
+impl Screen {
+    /// Returns the standard output's width and colours. A pipe or a file gets 100 columns and no colours, and `NO_COLOR`
+    /// is obeyed.
+    pub fn of_stdout() -> Self {
+        let term = Term::stdout();
+        match term.size_checked() {
+            Some((_, columns)) if term.is_term() => Self {
+                width: usize::from(columns).clamp(40, 160),
+                has_colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
+            },
+            _ => Self::plain(),
+        }
+    }
+
+    /// Returns a screen for pipes and files.
+    pub fn plain() -> Self {
+        Self { width: 100, has_colours: false }
+    }
+
+    /// Returns `text` in a style.
+    pub(crate) fn paint(self, text: &str, style: Style) -> String {
+        style.force_styling(self.has_colours).apply_to(text).to_string()
+    }
+
+    /// Returns `text` as lines of this width, each after `indent` spaces. Control characters become visible.
+    pub(crate) fn wrap(self, text: &str, indent: usize) -> String {
+        let space = " ".repeat(indent);
+        let options = textwrap::Options::new(self.width.min(WIDEST).max(indent + 20))
+            .initial_indent(&space)
+            .subsequent_indent(&space);
+        textwrap::fill(&visible(text), options)
+    }
+}
+
+/// Returns text without control characters, and without those that change the direction of writing.
+pub(crate) fn visible(text: &str) -> String {
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Returns the style of a verdict.
+pub(crate) fn style_of(tone: Tone) -> Style {
+    match tone {
+        Tone::Void => Style::new().bold().white().on_red(),
+        Tone::More => Style::new().bold().red(),
+        Tone::Less => Style::new().bold().green(),
+        Tone::Mixed => Style::new().bold().yellow(),
+        Tone::Unseen | Tone::Plain => Style::new().bold(),
+    }
+}
+
+/// Returns the summary of a study: several lines, the last with its end.
+pub fn summary(study: &Study, screen: Screen) -> String {
+    let verdict = verdict(study);
+    let dim = Style::new().dim();
+    let mut lines = Vec::new();
+    let machine = &study.machine;
+    let facts = [&machine.name, &machine.cpu, &machine.kernel];
+    let mut facts: Vec<&str> =
+        facts.into_iter().map(|fact| &**fact).filter(|fact| !fact.is_empty()).collect();
+    facts.dedup();
+    let head = format!(
+        "study {}, {}, {}: {}",
+        study.kind,
+        moment(study.began_unix_s),
+        span(study.took_s),
+        facts.join(", ")
+    );
+    lines.push(screen.paint(&screen.wrap(&head, 0), dim.clone()));
+    lines.push(String::new());
+    lines.push(screen.paint(&screen.wrap(&verdict.headline, 0), style_of(verdict.tone)));
+    lines.push(screen.wrap(&verdict.detail, 0));
+    for warning in &verdict.warnings {
+        lines.push(screen.paint(&screen.wrap(warning, 0), Style::new().yellow()));
+    }
+    if !study.controls.is_empty() {
+        lines.push(String::new());
+    }
+    for control in &study.controls {
+        let kind = match control.kind {
+            ControlKind::Positive => "positive control",
+            ControlKind::Negative => "negative control",
+        };
+        let (word, style) = if control.passed {
+            ("passed", Style::new().green())
+        } else {
+            ("FAILED", Style::new().bold().white().on_red())
+        };
+        let text = format!("{kind} {word}: {}", sentence(&control.verdict));
+        let text = screen.wrap(&text, 0);
+        lines.push(match text.split_once(word) {
+            Some((before, after)) => format!("{before}{}{after}", screen.paint(word, style)),
+            None => text,
+        });
+    }
+    let mut rows: Vec<Row> = crate::verdict::effects(study)
+        .into_iter()
+        .map(|(one, effect)| Row { label: format!("{}: {}", one.workload, one.arm), effect: *effect })
+        .collect();
+    rows.sort_by(|one, other| other.effect.ratio.total_cmp(&one.effect.ratio));
+    if !rows.is_empty() {
+        lines.push(String::new());
+        let total = rows.len();
+        let rows = rows::ends(rows, EFFECTS);
+        lines.extend(forest(&rows, screen));
+        if rows.len() < total {
+            lines.push(
+                screen.paint(&format!("({} of {total}, the largest and the smallest)", rows.len()), dim),
+            );
+        }
+    }
+    if !study.omissions.is_empty() {
+        lines.push(String::new());
+        lines.push(format!("{} left out:", counted(study.omissions.len(), "part")));
+        for omission in &study.omissions {
+            let text =
+                format!("{}: {} {}", omission.part, sentence(&omission.why), sentence(&omission.remedy));
+            lines.push(screen.wrap(&text, 2));
+        }
+    }
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,225 @@
+//! The answer of a study in two sentences, and the reasons to distrust it.
+//!
+//! The same words are on top of the page and on the terminal. A failed control comes before everything else: then the
+//! study proves nothing, and no figure of it is quoted.
+
+mod counted;
+#[cfg(test)]
+mod tests;
+mod who;
+
+use rhumb_method::{Effect, Finding, median};
+
+use crate::format::{change, counted, interval, sentence, share};
+use crate::schema::{Comparison, Ending, Kind, Study};
+
+pub use who::HOLDERS;
+
+/// The tone of a verdict, for its colour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tone {
+    /// A control failed: the study proves nothing.
+    Void,
+    /// No effect was seen.
+    Unseen,
+    /// Effects were seen, and all of them cost.
+    More,
+    /// Effects were seen, and all of them save.
+    Less,
+    /// Effects were seen in both directions.
+    Mixed,
+    /// Counts and lists, which have no direction.
+    Plain,
+}
+
+/// The answer of a study.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Its tone.
+    pub tone: Tone,
+    /// The answer in one sentence.
+    pub headline: String,
+    /// How much, how sure, and the smallest effect that could have been seen.
+    pub detail: String,
+    /// Reasons to distrust the answer, each a sentence or two.
+    pub warnings: Vec<String>,
+}
+
+/// Returns the answer of a study.
+pub fn verdict(study: &Study) -> Verdict {
+    let warnings = warnings(study);
+    let failed: Vec<_> = study.controls.iter().filter(|control| !control.passed).collect();
+    if !failed.is_empty() {
+        let reasons: Vec<String> = failed.iter().map(|control| sentence(&control.verdict)).collect();
+        let headline = format!(
+            "This study proves nothing: {} of {} failed.",
+            failed.len(),
+            counted(study.controls.len(), "control")
+        );
+        let detail = format!(
+            "{} The figures below are shown so that the fault can be found; draw no conclusion from them.",
+            reasons.join(" ")
+        );
+        return Verdict { tone: Tone::Void, headline, detail, warnings };
+    }
+    let (tone, headline, detail) = if study.comparisons.iter().any(|one| one.effect.is_some()) {
+        of_effects(study)
+    } else if study.kind == Kind::Who {
+        who::answer(study)
+    } else if let Some((headline, detail)) = counted::answer(study) {
+        (Tone::Plain, headline, detail)
+    } else {
+        of_nothing(study)
+    };
+    Verdict { tone, headline, detail, warnings }
+}
+
+/// Tells whether a unit is one of time, of which there is more where something is slower.
+pub(crate) fn is_time(unit: &str) -> bool {
+    matches!(unit.split_whitespace().next(), Some("ns" | "us" | "µs" | "ms" | "s"))
+}
+
+/// Returns the effects that a study has, with their comparisons.
+pub(crate) fn effects(study: &Study) -> Vec<(&Comparison, &Effect)> {
+    study.comparisons.iter().filter_map(|one| Some((one, one.effect.as_ref()?))).collect()
+}
+
+/// The smallest effects that comparisons could have seen.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Detectable {
+    /// The median.
+    pub(crate) median: f64,
+    /// The worst.
+    pub(crate) worst: f64,
+    /// How many comparisons had too few rounds to see any effect.
+    pub(crate) blind: usize,
+}
+
+/// Returns the smallest effects that the comparisons could have seen; `None` where none could have seen any.
+pub(crate) fn detectable(effects: &[(&Comparison, &Effect)]) -> Option<Detectable> {
+    let all: Vec<f64> = effects.iter().filter_map(|(_, effect)| effect.smallest_detectable).collect();
+    let worst = all.iter().copied().max_by(f64::total_cmp)?;
+    Some(Detectable { median: median(&all)?, worst, blind: effects.len() - all.len() })
+}
+
+/// Returns the interval that a reader is shown: the one that is adjusted for all comparisons of the study, where there is
+/// one, because it agrees with the finding.
+pub(crate) fn shown_interval(effect: &Effect) -> (f64, f64) {
+    effect.adjusted.map_or((effect.low, effect.high), |adjusted| (adjusted.low, adjusted.high))
+}
+
+/// Says which effect would have been seen.
+fn would_be_seen(effects: &[(&Comparison, &Effect)]) -> String {
+    let Some(Detectable { median, worst, blind }) = detectable(effects) else {
+        return "There were too few rounds to see any effect.".to_owned();
+    };
+    let blind = match blind {
+        0 => String::new(),
+        blind => format!(" {} had too few rounds to see any.", counted(blind, "comparison")),
+    };
+    let seen = if effects.len() == 1 {
+        format!("An effect of {} would most likely have been seen.", share(worst))
+    } else {
+        format!(
+            "Half of the comparisons would most likely have seen an effect of {}, and the worst one of {}.",
+            share(median),
+            share(worst)
+        )
+    };
+    seen + &blind
+}
+
+fn warnings(study: &Study) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Ending::Interrupted(reason) = &study.ending {
+        warnings.push(format!(
+            "The study was ended early ({}): parts are missing.",
+            reason.trim_end_matches('.')
+        ));
+    }
+    if let Some(noise) = study.noise.as_ref().filter(|noise| noise.hopeless) {
+        warnings.push(format!("The machine is too noisy for small effects. {}", sentence(&noise.verdict)));
+    }
+    if study.controls.is_empty() && study.comparisons.iter().any(|one| one.effect.is_some()) {
+        warnings
+            .push("No control was measured: nothing shows that this study could have seen an effect.".into());
+    }
+    warnings
+}
+
+/// Returns the answer where effects were measured.
+fn of_effects(study: &Study) -> (Tone, String, String) {
+    let effects = effects(study);
+    let of = |finding| effects.iter().filter(move |(_, effect)| effect.finding() == finding);
+    let (more, less) = (of(Finding::More).count(), of(Finding::Less).count());
+    let total = effects.len();
+    let seen = would_be_seen(&effects);
+    let times = effects.iter().all(|(comparison, _)| is_time(&comparison.unit));
+    let (slower, faster) = if times { ("slower", "faster") } else { ("costlier", "cheaper") };
+    let unmeasured = match study.comparisons.len() - total {
+        0 => String::new(),
+        missing => format!(" {} had too few rounds for an answer.", counted(missing, "further comparison")),
+    };
+    let headline = match (more, less) {
+        (0, 0) if total == 1 => "No effect was seen in the one comparison.".to_owned(),
+        (0, 0) => format!("No effect was seen in any of {total} comparisons."),
+        (more, 0) => format!("{} {slower}.", of_all(more, total)),
+        (0, less) => format!("{} {faster}.", of_all(less, total)),
+        (more, less) => {
+            format!("Of {}, {more} came out {slower} and {less} {faster}.", counted(total, "comparison"))
+        }
+    };
+    let tone = match (more, less) {
+        (0, 0) => Tone::Unseen,
+        (_, 0) => Tone::More,
+        (0, _) => Tone::Less,
+        _ => Tone::Mixed,
+    };
+    if tone == Tone::Unseen {
+        return (tone, headline, seen + &unmeasured);
+    }
+    let far = |effect: &Effect| effect.ratio.ln().abs();
+    let largest = effects
+        .iter()
+        .filter(|(_, effect)| effect.finding() != Finding::Unseen)
+        .max_by(|(_, one), (_, other)| far(one).total_cmp(&far(other)));
+    let largest = largest.map_or(String::new(), |(comparison, effect)| {
+        let (low, high) = shown_interval(effect);
+        format!(
+            "The largest effect: {} with {} instead of {}, {} ({:.0} % interval {}). ",
+            comparison.workload,
+            comparison.arm,
+            comparison.baseline,
+            change(effect.ratio),
+            effect.confidence * 100.0,
+            interval(low, high)
+        )
+    });
+    (tone, headline, largest + &seen + &unmeasured)
+}
+
+/// Returns the beginning of "3 of 12 comparisons came out slower".
+fn of_all(some: usize, total: usize) -> String {
+    match (some, total) {
+        (1, 1) => "The one comparison came out".to_owned(),
+        (some, total) if some == total => format!("All {total} comparisons came out"),
+        _ => format!("{some} of {} came out", counted(total, "comparison")),
+    }
+}
+
+/// Returns the answer where nothing was compared.
+fn of_nothing(study: &Study) -> (Tone, String, String) {
+    let headline = if study.comparisons.is_empty() {
+        "This study compared nothing.".to_owned()
+    } else {
+        format!("{} had too few rounds for an answer.", counted(study.comparisons.len(), "comparison"))
+    };
+    let detail = match (&*study.omissions, &study.ending) {
+        ([first, ..], _) => {
+            format!("Left out was {}: {} {}", first.part, sentence(&first.why), sentence(&first.remedy))
+        }
+        ([], Ending::Interrupted(_)) => "It was ended before there was enough to compare.".to_owned(),
+        ([], Ending::Whole) => "Its other figures are below.".to_owned(),
+    };
+    (Tone::Plain, headline, detail)
+}
