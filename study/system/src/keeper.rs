@@ -164,7 +164,7 @@ pub fn keep(orders: impl BufRead) -> io::Result<()> {
     for line in orders.lines() {
         // A study that is killed in the middle of a line leaves an order that is not whole; its change was not made.
         let Ok(line) = line else { break };
-        if let Some(id) = line.strip_prefix("done ").and_then(|id| id.parse().ok()) {
+        if let Some(id) = line.strip_prefix("done ").and_then(|id| id.parse::<u64>().ok()) {
             list.retain(|(known, _)| *known != id);
         } else if let Some(order) = Undo::parse(&line) {
             list.push(order);
