@@ -1,0 +1,252 @@
+//! A survey in the text format that collectors of metrics take: Prometheus' text format 0.0.4, as the textfile collector
+//! of `node_exporter` reads it. The names of the metrics are in the crate's README and stay.
+//!
+//! A fleet pays for each label's value, so holders are added up by command, user and container, and all but the largest
+//! [`HOLDERS`] are one more.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::blocks::Hibernation;
+use super::rows::rows;
+use super::survey::{ProgramsSource, Survey};
+use crate::error::Error;
+use crate::proc::counters::{GIB_1, KIB_4, MIB_2, MIB_4};
+use crate::secret::Availability;
+
+/// The most groups of holders that are named.
+const HOLDERS: usize = 20;
+
+/// A page of metrics that is being written.
+struct Page(String);
+
+impl Page {
+    /// Begins a metric.
+    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Writes a sample. A value that is not known is left out.
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: Option<f64>) {
+        let Some(value) = value else { return };
+        let labels: Vec<String> =
+            labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    /// Writes a gauge of one sample.
+    fn gauge(&mut self, name: &str, help: &str, value: Option<f64>) {
+        if value.is_some() {
+            self.metric(name, "gauge", help);
+            self.sample(name, &[], value);
+        }
+    }
+}
+
+/// Returns a label's value as the format wants it: backslash, quote and end of line escaped, other control signs replaced.
+fn escaped(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for sign in value.chars() {
+        match sign {
+            '\\' => escaped.push_str("\\\\"),
+            '"' => escaped.push_str("\\\""),
+            '\n' => escaped.push_str("\\n"),
+            sign if sign.is_control() => escaped.push('\u{fffd}'),
+            sign => escaped.push(sign),
+        }
+    }
+    escaped
+}
+
+fn flag(value: bool) -> Option<f64> {
+    Some(f64::from(u8::from(value)))
+}
+
+/// Writes a survey as metrics.
+pub fn metrics(survey: &Survey) -> String {
+    let mut page = Page(String::new());
+    map(&mut page, survey);
+    secret(&mut page, survey);
+    others(&mut page, survey);
+    page.0
+}
+
+fn map(page: &mut Page, survey: &Survey) {
+    if survey.map.total() > 0 {
+        page.metric("rhumb_direct_map_bytes", "gauge", "Bytes of the kernel's direct map, by page size.");
+        for (size, bytes) in survey.map.by_size() {
+            let name = match size {
+                KIB_4 => "4k",
+                MIB_2 => "2m",
+                MIB_4 => "4m",
+                GIB_1 => "1g",
+                _ => continue,
+            };
+            page.sample("rhumb_direct_map_bytes", &[("page", name)], Some(bytes as f64));
+        }
+    }
+    let splits = &survey.splits;
+    let counters = [
+        (
+            "rhumb_direct_map_splits_total",
+            "Large pages of the direct map split since boot, by level.",
+            [("2", splits.level2_splits), ("3", splits.level3_splits)],
+        ),
+        (
+            "rhumb_direct_map_collapses_total",
+            "Pages of the direct map merged since boot, by level.",
+            [("2", splits.level2_collapses), ("3", splits.level3_collapses)],
+        ),
+    ];
+    for (name, help, levels) in counters {
+        if levels.iter().any(|(_, count)| count.is_some()) {
+            page.metric(name, "counter", help);
+            for (level, count) in levels {
+                page.sample(name, &[("level", level)], count.map(|count| count as f64));
+            }
+        }
+    }
+}
+
+fn secret(page: &mut Page, survey: &Survey) {
+    let scan = &survey.scan;
+    let available = matches!(survey.secret, Availability::Available { .. });
+    page.gauge("rhumb_secret_memory_available", "Whether a program can have secret memory.", flag(available));
+    let rows = rows(survey);
+    let gauges: [(&str, &str, f64); 5] = [
+        ("rhumb_secret_memory_holders", "Processes that hold secret memory.", rows.len() as f64),
+        ("rhumb_secret_memory_files", "Files of secret memory.", scan.files.len() as f64),
+        (
+            "rhumb_secret_memory_descriptors",
+            "Descriptors of secret memory in all processes.",
+            rows.iter().map(|row| row.descriptors).sum::<u32>().into(),
+        ),
+        (
+            "rhumb_secret_memory_size_bytes",
+            "Size of all secret memory, each file once.",
+            scan.secret_bytes() as f64,
+        ),
+        (
+            "rhumb_secret_memory_touched_bytes",
+            "Touched bytes of all secret memory, at least.",
+            scan.touched_bytes() as f64,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        page.gauge(name, help, Some(value));
+    }
+    let mut groups: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
+    for row in &rows {
+        let group = (row.command.as_str(), row.user.as_str(), row.container.as_deref().unwrap_or_default());
+        *groups.entry(group).or_default() += row.bytes;
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    if !groups.is_empty() {
+        let name = "rhumb_secret_memory_holder_bytes";
+        page.metric(
+            name,
+            "gauge",
+            "Size of the secret memory that processes of one name hold; shared files count for each.",
+        );
+        for ((command, user, container), bytes) in groups.iter().take(HOLDERS) {
+            let labels = [("command", *command), ("user", *user), ("container", *container)];
+            page.sample(name, &labels, Some(*bytes as f64));
+        }
+        let rest = groups.iter().skip(HOLDERS).map(|(_, bytes)| bytes).sum::<u64>();
+        if groups.len() > HOLDERS {
+            // A command's name has at most 15 bytes, so that no command has this one.
+            let labels = [("command", "(all other holders)"), ("user", ""), ("container", "")];
+            page.sample(name, &labels, Some(rest as f64));
+        }
+    }
+    let possible = match survey.hibernation.hibernation {
+        Hibernation::Possible => Some(true),
+        Hibernation::Refused | Hibernation::NotBuilt => Some(false),
+        Hibernation::Unknown => None,
+    };
+    page.gauge(
+        "rhumb_hibernation_possible",
+        "Whether the kernel would hibernate now.",
+        possible.and_then(flag),
+    );
+    page.gauge(
+        "rhumb_hibernation_blocked_by_secret_memory",
+        "Whether secret memory keeps the kernel from hibernating; missing where that is open.",
+        survey.hibernation.by_secret_memory.and_then(flag),
+    );
+}
+
+fn others(page: &mut Page, survey: &Survey) {
+    let scan = &survey.scan;
+    page.gauge(
+        "rhumb_bpf_programs",
+        "BPF programs that are loaded and visible.",
+        Some(survey.programs.len() as f64),
+    );
+    if survey.programs_source == ProgramsSource::Kernel {
+        let bytes: u64 = survey.programs.iter().filter_map(|program| program.jited_bytes).sum();
+        page.gauge(
+            "rhumb_bpf_machine_code_bytes",
+            "Bytes of machine code of BPF programs.",
+            Some(bytes as f64),
+        );
+    }
+    let pages = survey.areas.map(|areas| areas.bpf_code_bytes as f64);
+    page.gauge(
+        "rhumb_bpf_machine_code_page_bytes",
+        "Bytes of the pages of machine code of BPF programs.",
+        pages,
+    );
+    let modules = survey.modules.as_ref();
+    page.gauge("rhumb_modules", "Loaded kernel modules.", modules.map(|modules| modules.len() as f64));
+    let bytes = modules.map(|modules| modules.iter().map(|module| module.bytes).sum::<u64>() as f64);
+    page.gauge("rhumb_modules_bytes", "Memory of loaded kernel modules.", bytes);
+    let guests: u64 = scan.guests.iter().flat_map(|guest| guest.files.values()).sum();
+    page.gauge("rhumb_guest_memory_bytes", "Size of all files of guest memory.", Some(guests as f64));
+    page.gauge("rhumb_who_processes", "Processes that the search found.", Some(scan.processes.into()));
+    page.gauge(
+        "rhumb_who_processes_unreadable",
+        "Processes that may not be read.",
+        Some(scan.unreadable.into()),
+    );
+    page.gauge(
+        "rhumb_who_processes_left",
+        "Processes that the time did not suffice for.",
+        Some(scan.left.into()),
+    );
+    page.gauge("rhumb_who_seconds", "Duration of the search.", Some(survey.took.as_secs_f64()));
+    page.gauge(
+        "rhumb_who_time_seconds",
+        "When the search ended, in seconds since 1970.",
+        Some(survey.unix_s),
+    );
+}
+
+/// Writes a text to a file so that a reader sees the old text or the new one, and nothing between; to standard output
+/// for the name `-`.
+///
+/// # Errors
+/// [`Error::Unwritable`]; the old text is still there.
+pub fn write(text: &str, path: &Path) -> Result<(), Error> {
+    let unwritable = |source: io::Error| Error::Unwritable { path: path.display().to_string(), source };
+    if path == Path::new("-") {
+        return io::stdout().write_all(text.as_bytes()).map_err(unwritable);
+    }
+    let name = path.file_name().ok_or_else(|| unwritable(io::Error::from(io::ErrorKind::IsADirectory)))?;
+    // Collectors take files by the end of their names, which this one has not.
+    let beside: PathBuf =
+        path.with_file_name(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
+    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&beside);
+        unwritable(error)
+    })
+}

@@ -1,0 +1,109 @@
+//! `study linux who`: the holders that break the running kernel's direct map.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`survey`] | all that is known at one moment |
+//! | [`scan`] | all processes: secret memory, guest memory, BPF programs |
+//! | [`bpf`] | the kernel's own list of BPF programs |
+//! | [`blocks`] | whether secret memory keeps the machine from hibernating |
+//! | [`reasons`] | settings that break the map |
+//! | [`rows`] | holders in the order in which all outputs show them |
+//! | [`show`] | numbers and foreign names for the terminal |
+//! | [`study`], [`text`], [`metrics`], [`watch`] | outputs |
+
+pub mod blocks;
+pub mod bpf;
+pub mod metrics;
+pub mod reasons;
+pub mod rows;
+#[cfg(test)]
+mod sample;
+pub mod scan;
+pub mod show;
+pub mod study;
+pub mod survey;
+pub mod text;
+pub mod watch;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use rhumb_study_report::{Kind, Study};
+use rhumb_study_system::Session;
+
+use self::survey::Picture;
+use crate::error::Error;
+use crate::proc::Root;
+
+/// Options of `study linux who`.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Print the study as JSON instead of text.
+    #[arg(long, conflicts_with_all = ["watch", "openmetrics"])]
+    pub json: bool,
+    /// Look again every so many seconds; `q` ends it. Where the output is no terminal, a line is written each time.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = seconds)]
+    pub watch: Option<Duration>,
+    /// End `--watch` after so many looks.
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub rounds: Option<u64>,
+    /// Write metrics in the text format of Prometheus to a file, whole or not at all; `-` is standard output. With
+    /// `--watch`, they are written each time.
+    #[arg(long, value_name = "FILE")]
+    pub openmetrics: Option<PathBuf>,
+    /// Search processes for at most so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "1.5", value_parser = seconds)]
+    pub limit: Duration,
+}
+
+/// Parses a positive number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no number of seconds between 0.1 and 86400");
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    if (0.1..=86_400.0).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(wrong()) }
+}
+
+/// Looks at the holders, and shows them as the options say.
+///
+/// # Errors
+/// [`Error::Unreadable`] without `/proc`; [`Error::Unwritable`] where the output cannot be written.
+pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
+    let mut study = session.begin_study(Kind::Who);
+    let root = Root::system();
+    let survey = match options.watch {
+        Some(interval) => watch::watch(session, interval, options.rounds, || {
+            let survey = survey::survey(&root, options.limit, Picture::Left)?;
+            if let Some(path) = &options.openmetrics {
+                metrics::write(&metrics::metrics(&survey), path)?;
+            }
+            Ok(survey)
+        })?,
+        None => survey::survey(&root, options.limit, Picture::Wanted)?,
+    };
+    study::fill(&mut study, &survey);
+    session.end_study(&mut study);
+    if options.watch.is_some() {
+        return Ok(study);
+    }
+    let text = match &options.openmetrics {
+        Some(path) => {
+            metrics::write(&metrics::metrics(&survey), path)?;
+            return Ok(study);
+        }
+        None if options.json => {
+            let json = serde_json::to_string_pretty(&study);
+            json.map_err(|error| Error::Measurement(format!("the study has no JSON form: {error}")))? + "\n"
+        }
+        None => text::text(&survey),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // The reader, such as `head`, has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(study),
+        written => {
+            written.map_err(|source| Error::Unwritable { path: "standard output".to_owned(), source })?;
+            Ok(study)
+        }
+    }
+}

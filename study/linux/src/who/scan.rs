@@ -1,0 +1,364 @@
+//! All processes, searched for holders of secret memory, of BPF programs, and of memory of guests.
+//!
+//! The search has three passes, each of which ends when the time is up. The first reads the links of all descriptors.
+//! The second reads the mappings of processes that have locked memory, because mapped secret memory counts as locked.
+//! The third reads those of all other processes: a child that was forked maps the secret memory of its parent, which does
+//! not count as the child's locked memory.
+//!
+//! A process that ends meanwhile is left out without a word. One that may not be read is counted.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{stat, statfs};
+
+use crate::proc::kernel::{Program, program};
+use crate::proc::mappings::{FileId, has_secret_name, secret_mappings};
+use crate::proc::process::{Status, boot_unix_s, container, start_ticks};
+use crate::proc::{Root, read};
+
+/// The number by which `statfs` names the file system of secret memory.
+const SECRETMEM_MAGIC: u64 = 0x5345_434d;
+
+/// A process that holds something.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Process {
+    /// Its number in our name space.
+    pub pid: u32,
+    /// Its number in its own name space, if that is another.
+    pub inner_pid: Option<u32>,
+    /// Its effective user.
+    pub uid: Option<u32>,
+    /// Its command's name.
+    pub command: String,
+    /// The container that its control group names.
+    pub container: Option<String>,
+    /// When it began, in seconds since 1970.
+    pub began_unix_s: Option<f64>,
+}
+
+/// How a process holds one file of secret memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Hold {
+    /// Descriptors of it.
+    pub descriptors: u32,
+    /// Mappings of it.
+    pub mappings: u32,
+    /// Bytes that those map.
+    pub mapped_bytes: u64,
+    /// Bytes of those that the process has touched; `None` where they cannot be read.
+    pub touched_bytes: Option<u64>,
+}
+
+/// A process with the files of secret memory that it holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Holder {
+    /// The process.
+    pub process: Process,
+    /// The files.
+    pub files: BTreeMap<FileId, Hold>,
+}
+
+/// A file of secret memory, whatever the number of its holders.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct SecretFile {
+    /// Its size. Of a file that is only mapped, and cannot be asked, the end of its mappings.
+    pub bytes: u64,
+    /// Its touched bytes, at least: the most that one process has touched, because two may have touched the same ones.
+    pub touched_bytes: Option<u64>,
+    /// When it was made, in seconds since 1970.
+    pub made_unix_s: Option<i64>,
+}
+
+/// A process with descriptors of guest memory that its kernel keeps from user space.
+#[derive(Clone, PartialEq, Debug)]
+pub struct GuestMemory {
+    /// The process.
+    pub process: Process,
+    /// The files' numbers with their sizes.
+    pub files: BTreeMap<FileId, u64>,
+}
+
+/// A BPF program with the processes that have descriptors of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HeldProgram {
+    /// The program.
+    pub program: Program,
+    /// The commands of its holders, by process.
+    pub holders: BTreeMap<u32, String>,
+}
+
+/// The result of a search.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Scan {
+    /// Holders of secret memory, by process.
+    pub holders: BTreeMap<u32, Holder>,
+    /// Files of secret memory.
+    pub files: BTreeMap<FileId, SecretFile>,
+    /// Holders of guest memory.
+    pub guests: Vec<GuestMemory>,
+    /// BPF programs that some process has a descriptor of, by number.
+    pub programs: BTreeMap<u32, HeldProgram>,
+    /// Processes that were looked at.
+    pub processes: u32,
+    /// Processes whose descriptors or mappings may not be read.
+    pub unreadable: u32,
+    /// Processes that the time did not suffice for.
+    pub left: u32,
+    /// How long the search took.
+    pub took: Duration,
+}
+
+impl Scan {
+    /// Returns the size of all secret memory, each file once.
+    pub fn secret_bytes(&self) -> u64 {
+        self.files.values().map(|file| file.bytes).sum()
+    }
+
+    /// Returns the touched bytes of all secret memory, each file once, as far as they are known.
+    pub fn touched_bytes(&self) -> u64 {
+        self.files.values().filter_map(|file| file.touched_bytes).sum()
+    }
+
+    /// Tells whether each process was read.
+    pub fn is_complete(&self) -> bool {
+        self.unreadable == 0 && self.left == 0
+    }
+}
+
+/// A search that goes on.
+struct Search<'a> {
+    root: &'a Root,
+    device: Option<u64>,
+    ends: Instant,
+    boot_unix_s: Option<u64>,
+    ticks_a_second: u64,
+    unreadable: BTreeSet<u32>,
+    scan: Scan,
+}
+
+/// Searches all processes, for no longer than `limit`. `device` is where files of secret memory are, if that is known.
+///
+/// # Errors
+/// The system's, where `/proc` itself cannot be read.
+pub fn scan(root: &Root, device: Option<u64>, limit: Duration) -> io::Result<Scan> {
+    let began = Instant::now();
+    let mut pids: Vec<u32> = fs::read_dir(&root.proc)?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    let mut search = Search {
+        root,
+        device,
+        ends: began + limit,
+        boot_unix_s: root.proc("stat").ok().and_then(|stat| boot_unix_s(&stat)),
+        ticks_a_second: rustix::param::clock_ticks_per_second().max(1),
+        unreadable: BTreeSet::new(),
+        scan: Scan { processes: pids.len() as u32, ..Scan::default() },
+    };
+    let mut done = pids.len();
+    for (index, &pid) in pids.iter().enumerate() {
+        if search.is_late() {
+            done = index;
+            break;
+        }
+        search.descriptors(pid);
+    }
+    let mut unlocked = Vec::new();
+    let mut left = 0;
+    for &pid in &pids {
+        if search.is_late() {
+            left += 1;
+            continue;
+        }
+        let Some(status) = search.status(pid) else { continue };
+        if status.locked_bytes.is_some_and(|bytes| bytes > 0) || search.scan.holders.contains_key(&pid) {
+            search.mappings(pid);
+        } else {
+            unlocked.push(pid);
+        }
+    }
+    for pid in unlocked {
+        if search.is_late() {
+            left += 1;
+            continue;
+        }
+        search.mappings(pid);
+    }
+    let mut scan = search.scan;
+    scan.left = left.max((pids.len() - done) as u32);
+    scan.unreadable = search.unreadable.len() as u32;
+    scan.took = began.elapsed();
+    Ok(scan)
+}
+
+impl Search<'_> {
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.ends
+    }
+
+    /// Reads a file of a process. The process may have ended, or may be another user's.
+    fn of_process(&mut self, pid: u32, name: &str) -> Option<String> {
+        let path = self.root.proc.join(pid.to_string()).join(name);
+        read(&path).map_err(|error| self.refused(pid, &error)).ok()
+    }
+
+    fn refused(&mut self, pid: u32, error: &io::Error) {
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            self.unreadable.insert(pid);
+        }
+    }
+
+    fn status(&mut self, pid: u32) -> Option<Status> {
+        Some(Status::parse(&self.of_process(pid, "status")?))
+    }
+
+    /// Describes a process that holds something.
+    fn process(&mut self, pid: u32) -> Option<Process> {
+        let status = self.status(pid)?;
+        let ticks = self.of_process(pid, "stat").and_then(|stat| start_ticks(&stat));
+        let since_boot = ticks.map(|ticks| ticks as f64 / self.ticks_a_second as f64);
+        Some(Process {
+            pid,
+            inner_pid: status.inner_pid(),
+            uid: status.uid,
+            command: status.name,
+            container: self.of_process(pid, "cgroup").and_then(|cgroup| container(&cgroup)),
+            began_unix_s: since_boot.and_then(|since| Some(self.boot_unix_s? as f64 + since)),
+        })
+    }
+
+    /// Reads the links of a process's descriptors. A leader that has ended while its threads go on shows none, so a
+    /// thread of it is asked.
+    fn descriptors(&mut self, pid: u32) {
+        let folder = self.root.proc.join(pid.to_string());
+        match fs::read_dir(folder.join("fd")) {
+            Ok(links) => {
+                let found = self.links(pid, &folder, links);
+                if !found {
+                    self.of_threads(pid, &folder);
+                }
+            }
+            Err(error) => self.refused(pid, &error),
+        }
+    }
+
+    /// Reads the links of the first thread that has any.
+    fn of_threads(&mut self, pid: u32, folder: &Path) {
+        let Ok(threads) = fs::read_dir(folder.join("task")) else { return };
+        for thread in threads.filter_map(Result::ok) {
+            if self.is_late() {
+                return;
+            }
+            let Ok(links) = fs::read_dir(thread.path().join("fd")) else { continue };
+            if self.links(pid, &thread.path(), links) {
+                return;
+            }
+        }
+    }
+
+    /// Reads links, and tells whether there was one.
+    fn links(&mut self, pid: u32, folder: &Path, links: fs::ReadDir) -> bool {
+        let mut found = false;
+        for (index, link) in links.enumerate() {
+            if index % 256 == 255 && self.is_late() {
+                break;
+            }
+            let Ok(link) = link else { break };
+            found = true;
+            let path = link.path();
+            let Ok(target) = fs::read_link(&path) else { continue };
+            let Some(target) = target.to_str() else { continue };
+            if has_secret_name(target) {
+                self.secret_descriptor(pid, &path);
+            } else if target.contains("kvm-gmem") || target.contains("guest_memfd") {
+                self.guest_descriptor(pid, &path);
+            } else if target.contains("bpf-prog") {
+                let info = folder.join("fdinfo").join(link.file_name());
+                let Some(program) = read(&info).ok().and_then(|text| program(&text)) else { continue };
+                let Some(process) = self.process(pid) else { continue };
+                let held = self.scan.programs.entry(program.id);
+                held.or_insert_with(|| HeldProgram { program, holders: BTreeMap::new() })
+                    .holders
+                    .insert(pid, process.command);
+            }
+        }
+        found
+    }
+
+    fn secret_descriptor(&mut self, pid: u32, path: &Path) {
+        // A file of any name may lie on a disk, so the file system tells; where it cannot be asked, the name must do.
+        if statfs(path).is_ok_and(|system| system.f_type as u64 != SECRETMEM_MAGIC) {
+            return;
+        }
+        let (id, file) = match stat(path) {
+            Ok(stat) => {
+                let made = [stat.st_atime, stat.st_mtime, stat.st_ctime].into_iter().min();
+                let id = FileId { device: stat.st_dev, inode: stat.st_ino };
+                (id, SecretFile { bytes: stat.st_size.max(0) as u64, touched_bytes: None, made_unix_s: made })
+            }
+            Err(_) => return,
+        };
+        self.device.get_or_insert(id.device);
+        self.scan.files.entry(id).or_insert(file);
+        if let Some(hold) = self.hold(pid, id) {
+            hold.descriptors += 1;
+        }
+    }
+
+    fn guest_descriptor(&mut self, pid: u32, path: &Path) {
+        let Ok(stat) = stat(path) else { return };
+        let id = FileId { device: stat.st_dev, inode: stat.st_ino };
+        let bytes = stat.st_size.max(0) as u64;
+        match self.scan.guests.last_mut().filter(|guest| guest.process.pid == pid) {
+            Some(guest) => drop(guest.files.insert(id, bytes)),
+            None => {
+                let Some(process) = self.process(pid) else { return };
+                self.scan.guests.push(GuestMemory { process, files: BTreeMap::from([(id, bytes)]) });
+            }
+        }
+    }
+
+    /// Returns the record of how a process holds a file; `None` where the process has ended.
+    fn hold(&mut self, pid: u32, id: FileId) -> Option<&mut Hold> {
+        if !self.scan.holders.contains_key(&pid) {
+            let process = self.process(pid)?;
+            self.scan.holders.insert(pid, Holder { process, files: BTreeMap::new() });
+        }
+        Some(self.scan.holders.get_mut(&pid)?.files.entry(id).or_default())
+    }
+
+    /// Reads a process's mappings, and the touched bytes of those that are of secret memory.
+    fn mappings(&mut self, pid: u32) {
+        let Some(maps) = self.of_process(pid, "maps") else { return };
+        if secret_mappings(&maps, self.device).is_empty() {
+            return;
+        }
+        // The kernel walks the page tables for `smaps`, so only holders are asked for it.
+        let text = self.of_process(pid, "smaps").unwrap_or(maps);
+        for (mapping, touched) in secret_mappings(&text, self.device) {
+            let Some(hold) = self.hold(pid, mapping.file) else { return };
+            hold.mappings += 1;
+            hold.mapped_bytes += mapping.bytes();
+            if let Some(touched) = touched {
+                *hold.touched_bytes.get_or_insert(0) += touched;
+            }
+            let of_process = hold.touched_bytes;
+            let link = format!("{pid}/map_files/{:x}-{:x}", mapping.addresses.start, mapping.addresses.end);
+            let asked = stat(self.root.proc.join(link)).ok();
+            let file = self.scan.files.entry(mapping.file).or_default();
+            file.bytes = file.bytes.max(match &asked {
+                Some(stat) => stat.st_size.max(0) as u64,
+                None => mapping.offset + mapping.bytes(),
+            });
+            file.made_unix_s = file.made_unix_s.or(asked.map(|stat| stat.st_ctime));
+            file.touched_bytes = file.touched_bytes.max(of_process);
+        }
+    }
+}

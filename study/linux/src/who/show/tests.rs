@@ -1,0 +1,24 @@
+//! Foreign names, sizes, durations.
+
+use super::*;
+
+#[test]
+fn foreign_names_move_no_cursor() {
+    assert_eq!(plain("a\u{1b}[2Jb\n\u{7f}"), "a\\u{1b}[2Jb\\u{a}\\u{7f}");
+    assert_eq!(plain("gpj\u{202e}exe"), "gpj\\u{202e}exe");
+    assert_eq!(plain("naïve 🗝 (x)"), "naïve 🗝 (x)");
+}
+
+#[test]
+fn sizes_and_ages_are_short() {
+    assert_eq!(size(0), "0 B");
+    assert_eq!(size(32 << 10), "32 KiB");
+    assert_eq!(size((1 << 20) + (1 << 19)), "1.5 MiB");
+    assert_eq!(age(59.9), "59s");
+    assert_eq!(age(61.0), "1m 1s");
+    assert_eq!(age(7_260.0), "2h 1m");
+    assert_eq!(age(90_000.0), "1d 1h");
+    assert_eq!(age(-5.0), "0s", "a clock that was set back");
+    assert_eq!(cut("abcdef", 4), "abc…");
+    assert_eq!(cut("äöü", 3), "äöü");
+}

@@ -1,0 +1,142 @@
+//! All that is known of the direct map and of its holders at one moment.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::blocks::{Power, Verdict, judge};
+use super::bpf;
+use super::reasons::{Reason, Settings, reasons};
+use super::scan::{Scan, scan};
+use crate::error::Error;
+use crate::proc::Root;
+use crate::proc::counters::{DirectMap, Splits, kilobytes};
+use crate::proc::kernel::{Areas, Module, Program, areas, modules};
+use crate::proc::process::{hidepid, uptime_s};
+use crate::proc::tables::{self, Listing};
+use crate::secret::Availability;
+
+/// The kernel's listing of its page tables, below `/sys`.
+const TABLES: &str = "kernel/debug/page_tables/kernel";
+
+/// All that is known at one moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Survey {
+    /// The moment, in seconds since 1970.
+    pub unix_s: f64,
+    /// How long the system has run, in seconds.
+    pub uptime_s: Option<f64>,
+    /// The direct map by page size.
+    pub map: DirectMap,
+    /// Its splits and merges since boot.
+    pub splits: Splits,
+    /// Bytes of all page tables of the system: `PageTables` of `/proc/meminfo`.
+    pub tables_bytes: Option<u64>,
+    /// Whether secret memory can be had.
+    pub secret: Availability,
+    /// The search of all processes.
+    pub scan: Scan,
+    /// Whether secret memory keeps the machine from hibernating.
+    pub hibernation: Verdict,
+    /// All BPF programs, and whether that is the kernel's whole list. Without root, those that processes hold.
+    pub programs: Vec<Program>,
+    /// Where the programs are known from.
+    pub programs_source: ProgramsSource,
+    /// Memory of machine code, where root may read it.
+    pub areas: Option<Areas>,
+    /// Modules; `None` where the kernel has none or does not tell.
+    pub modules: Option<Vec<Module>>,
+    /// Settings that break the map.
+    pub reasons: Vec<Reason>,
+    /// The map itself, by place.
+    pub picture: Result<Listing, String>,
+    /// How `/proc` hides processes.
+    pub hidepid: Option<String>,
+    /// `/etc/passwd`.
+    pub passwd: String,
+    /// How long all of it took.
+    pub took: Duration,
+}
+
+/// Where BPF programs are known from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ProgramsSource {
+    /// The kernel's own list: all of them.
+    Kernel,
+    /// Descriptors of processes: the kernel refused its list, for this reason.
+    Descriptors(String),
+}
+
+/// Looks at the system.
+///
+/// # Errors
+/// [`Error::Unreadable`] where `/proc` is not there. All else that is missing is missing in the result.
+pub fn survey(root: &Root, limit: Duration, picture: Picture) -> Result<Survey, Error> {
+    let began = Instant::now();
+    let unreadable = |source: io::Error| Error::Unreadable { path: root.proc.display().to_string(), source };
+    let meminfo = root.proc("meminfo").map_err(unreadable)?;
+    let vmstat = root.proc("vmstat").unwrap_or_default();
+    let secret = Availability::probe();
+    let scan = scan(root, secret.device(), limit).map_err(unreadable)?;
+    let saw_all = scan.is_complete();
+    let hidepid = root
+        .proc("self/mountinfo")
+        .ok()
+        .and_then(|mounts| hidepid(&mounts, &root.proc.display().to_string()));
+    let hibernation = judge(
+        &Power::read(root),
+        scan.holders.len(),
+        saw_all && (hidepid.is_none() || rustix::process::geteuid().is_root()),
+    );
+    let held = || scan.programs.values().map(|held| held.program.clone()).collect();
+    let (programs, programs_source) = match bpf::programs(Instant::now() + limit / 4) {
+        Ok((programs, true)) => (programs, ProgramsSource::Kernel),
+        Ok((programs, false)) => {
+            (programs, ProgramsSource::Descriptors("the list is too long for the time".to_owned()))
+        }
+        Err(error) => (held(), ProgramsSource::Descriptors(error.to_string())),
+    };
+    Ok(Survey {
+        unix_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()),
+        uptime_s: root.proc("uptime").ok().and_then(|text| uptime_s(&text)),
+        map: DirectMap::parse(&meminfo),
+        splits: Splits::parse(&vmstat),
+        tables_bytes: kilobytes(&meminfo, "PageTables"),
+        secret,
+        hibernation,
+        programs,
+        programs_source,
+        areas: root.proc("vmallocinfo").ok().filter(|text| !text.is_empty()).map(|text| areas(&text)),
+        modules: root.proc("modules").ok().map(|text| modules(&text)),
+        reasons: reasons(&Settings::read(root)),
+        picture: match picture {
+            Picture::Wanted => listing(root),
+            Picture::Left => Err("it was not asked for".to_owned()),
+        },
+        hidepid,
+        passwd: crate::proc::read(&root.passwd).unwrap_or_default(),
+        scan,
+        took: began.elapsed(),
+    })
+}
+
+/// Whether the kernel's listing of its page tables is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Picture {
+    /// It is, where it can be.
+    Wanted,
+    /// It is not: a kernel takes long to write it.
+    Left,
+}
+
+/// Reads the kernel's own listing, or says why not.
+fn listing(root: &Root) -> Result<Listing, String> {
+    let path = root.sys.join(TABLES);
+    let file = File::open(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => format!("{} needs root", path.display()),
+        _ => format!("{} is not there", path.display()),
+    })?;
+    tables::direct_map(BufReader::with_capacity(1 << 20, file))
+        .map_err(|error| format!("{}: {error}", path.display()))?
+        .ok_or_else(|| format!("{} has no direct map", path.display()))
+}
