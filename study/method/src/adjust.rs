@@ -34,7 +34,7 @@ pub fn adjust(compared: &mut [Compared<'_>]) {
         let Some(logarithms) = logarithms(baseline, arm) else { continue };
         // The first that is not found ends the procedure: the rest are held to its level.
         let tests = p.len() - rank.min(found);
-        effect.set_level(&Walsh::of(&logarithms), level / tests as f64);
+        effect.set_level(&mut Walsh::of(&logarithms), level / tests as f64);
     }
 }
 

@@ -14,7 +14,7 @@
 
 use statrs::distribution::{ContinuousCDF, Normal};
 
-use crate::summary::{quantile, walsh_averages};
+use crate::summary::walsh_averages;
 
 #[cfg(test)]
 mod tests;
@@ -86,7 +86,7 @@ impl SignedRank {
     }
 }
 
-/// The Walsh averages of a set of differences, in ascending order.
+/// The Walsh averages of a set of differences.
 #[derive(Debug)]
 pub(crate) struct Walsh {
     averages: Vec<f64>,
@@ -94,29 +94,36 @@ pub(crate) struct Walsh {
 }
 
 impl Walsh {
-    /// Computes the averages. Cost: the square of the number of differences, and that of [`SignedRank::of`].
+    /// Computes the averages. Cost: the square of the number of differences, and that of [`SignedRank::of`]. Each of the
+    /// other methods costs the square.
     pub(crate) fn of(differences: &[f64]) -> Self {
-        let mut averages = walsh_averages(differences);
-        averages.sort_unstable_by(f64::total_cmp);
-        Self { averages, null: SignedRank::of(differences.len()) }
+        Self { averages: walsh_averages(differences), null: SignedRank::of(differences.len()) }
     }
 
     /// Returns the middle of the averages: the estimate of Hodges and Lehmann (1963); `None` of nothing.
-    pub(crate) fn center(&self) -> Option<f64> {
-        quantile(&self.averages, 0.5)
+    pub(crate) fn center(&mut self) -> Option<f64> {
+        let count = self.averages.len();
+        Some(self.nth(count.checked_sub(1)? / 2)?.midpoint(self.nth(count / 2)?))
     }
 
     /// Returns the p-value of the hypothesis that the differences lie around zero.
     pub(crate) fn p(&self) -> f64 {
-        let not_above = self.averages.partition_point(|average| *average <= 0.0);
-        let not_below = self.averages.len() - self.averages.partition_point(|average| *average < 0.0);
+        let not_above = self.averages.iter().filter(|average| **average <= 0.0).count();
+        let not_below = self.averages.iter().filter(|average| **average >= 0.0).count();
         self.null.p(not_above.min(not_below))
     }
 
     /// Returns the shifts that the test does not reject at `level`, such as 0.05; `None` where there are too few
     /// differences to reject any.
-    pub(crate) fn interval(&self, level: f64) -> Option<(f64, f64)> {
+    pub(crate) fn interval(&mut self, level: f64) -> Option<(f64, f64)> {
         let critical = self.null.critical(level)?;
-        Some((*self.averages.get(critical)?, *self.averages.get(self.averages.len() - 1 - critical)?))
+        let last = self.averages.len().checked_sub(1)?;
+        Some((self.nth(critical)?, self.nth(last.checked_sub(critical)?)?))
+    }
+
+    /// Returns the average that has `place` smaller ones.
+    fn nth(&mut self, place: usize) -> Option<f64> {
+        let inside = place < self.averages.len();
+        inside.then(|| *self.averages.select_nth_unstable_by(place, f64::total_cmp).1)
     }
 }
