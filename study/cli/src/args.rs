@@ -1,0 +1,60 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+const EXAMPLES: &str = "\
+Examples:
+  rhumb-study linux who                            the holders that break this kernel's direct map, in two seconds
+
+A study writes study.html (a page to look at), study.json and study.csv into its folder. The exit status is 0 if all
+went well, 1 if nothing could be measured, 2 for a wrong command line, 3 if a built-in control failed, so that the
+figures prove nothing, and 130 if the study was interrupted; what was measured until then is in the folder.";
+
+/// Does it matter on this machine if the kernel's direct map is broken into small pages?
+#[derive(Debug, Parser)]
+#[command(name = "rhumb-study", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) run: Run,
+    #[command(flatten)]
+    pub(crate) shared: Shared,
+}
+
+/// Options of every study.
+#[derive(Args, Debug)]
+pub(crate) struct Shared {
+    /// The folder for results, and for everything else that the study writes [default: rhumb-study/KIND-TIME].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Take about 3 minutes, at the price of wider intervals.
+    #[arg(long, global = true)]
+    pub(crate) quick: bool,
+    /// A name for this machine in the report, instead of its CPU's.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Begin random orders here, to repeat a study [default: the time].
+    #[arg(long, global = true, value_name = "NUMBER")]
+    pub(crate) seed: Option<u64>,
+}
+
+/// The study to run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Run {
+    /// Look at the running kernel's direct map.
+    Linux(Linux),
+}
+
+/// `linux`.
+#[derive(Args, Debug)]
+pub(crate) struct Linux {
+    #[command(subcommand)]
+    pub(crate) part: LinuxPart,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LinuxPart {
+    /// Show the holders that break this kernel's direct map, and what they block.
+    Who(rhumb_study_linux::who::Options),
+}
