@@ -77,6 +77,7 @@ pub(crate) fn share(value: f64) -> String {
     match percent.abs() {
         size if !size.is_finite() => UNKNOWN.to_owned(),
         0.0 => "0 %".to_owned(),
+        size if size < 0.005 => "<0.01 %".to_owned(),
         size if size >= 1000.0 => format!("{} %", number(percent.round())),
         _ => format!("{}{:.digits$} %", if percent < 0.0 { "−" } else { "" }, percent.abs()),
     }

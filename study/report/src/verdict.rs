@@ -160,7 +160,14 @@ fn of_effects(study: &Study) -> (Tone, String, String) {
         0 => String::new(),
         missing => format!(" {} had too few rounds for an answer.", counted(missing, "further comparison")),
     };
+    let is_hopeless = study.noise.as_ref().is_some_and(|noise| noise.hopeless);
     let headline = match (more, less) {
+        (0, 0) if detectable(&effects).is_none() => {
+            format!("No effect could be seen: {} had too few rounds.", counted(total, "comparison"))
+        }
+        (0, 0) if is_hopeless => {
+            "No effect was seen, on a machine that is too noisy to show a small one.".to_owned()
+        }
         (0, 0) if total == 1 => "No effect was seen in the one comparison.".to_owned(),
         (0, 0) => format!("No effect was seen in any of {total} comparisons."),
         (more, 0) => format!("{} {slower}.", of_all(more, total)),
@@ -186,11 +193,11 @@ fn of_effects(study: &Study) -> (Tone, String, String) {
     let largest = largest.map_or(String::new(), |(comparison, effect)| {
         let (low, high) = shown_interval(effect);
         format!(
-            "The largest effect: {} with {} instead of {}, {} ({:.0} % interval {}). ",
-            comparison.workload,
-            comparison.arm,
-            comparison.baseline,
+            "The largest effect: {}, {}, from {} to {} ({:.0} % interval {}). ",
             change(effect.ratio),
+            comparison.workload,
+            comparison.baseline,
+            comparison.arm,
             effect.confidence * 100.0,
             interval(low, high)
         )

@@ -35,9 +35,9 @@ fn headline(bars: &Bars) -> Option<String> {
         Some(last) => {
             let ratio = total(last) / start;
             let times = if ratio >= 1.0 {
-                format!("{} times", number(round(ratio)))
+                format!("{} times", tenths(ratio))
             } else {
-                format!("1/{}", number(round(1.0 / ratio)))
+                format!("1/{}", tenths(1.0 / ratio))
             };
             format!(
                 "{title}: {} with {}, {} with {} ({times}).",
@@ -55,6 +55,11 @@ fn total(bar: &Bar) -> f64 {
     bar.values.iter().filter(|value| value.is_finite()).sum()
 }
 
-fn round(ratio: f64) -> f64 {
-    (ratio * 10.0).round() / 10.0
+/// Writes a ratio with at most one digit after the point.
+fn tenths(ratio: f64) -> String {
+    if ratio < 100.0 {
+        format!("{ratio:.1}").trim_end_matches(".0").to_owned()
+    } else {
+        number(ratio.round())
+    }
 }

@@ -1,0 +1,122 @@
+//! Curves: lines with their intervals as bands.
+
+use maud::{Markup, html};
+use plotters::prelude::*;
+
+use super::chart::{Area, Axis, FINE, NARROW, Size, WIDE, axes, draw};
+use super::palette::SERIES;
+use super::tables::{caption, rows};
+use crate::error::Error;
+use crate::format::{UNKNOWN, number};
+use crate::schema::{Curve, Point, Series};
+
+/// Returns the figure of a curve, which is the `index`th.
+pub(super) fn figure(curve: &Curve, index: usize) -> Result<Markup, Error> {
+    let by_powers =
+        curve.x_by_powers && !curve.series.iter().flat_map(|line| &line.points).any(|point| point.x <= 0.0);
+    let lines: Vec<Line<'_>> = curve.series.iter().map(|series| Line::of(series, by_powers)).collect();
+    let has_points = lines.iter().any(|line| !line.points.is_empty());
+    Ok(html! {
+        figure id=(format!("curve-{index}")) {
+            h3 { (curve.title) }
+            @if has_points {
+                (legend(&curve.series))
+                p.axis { (curve.y_label) }
+                @for size in [WIDE, NARROW] {
+                    (draw(size, &format!("{}: {} over {}", curve.title, curve.y_label, curve.x_label), |area| {
+                        lines_on(area, size, &lines, by_powers)
+                    })?)
+                }
+                p.axis.right { (curve.x_label) }
+            } @else {
+                p.none { "No point was measured." }
+            }
+            (caption(&curve.caption))
+            @if has_points { (table(curve)) }
+        }
+    })
+}
+
+/// The points of a series that can be drawn.
+struct Line<'a> {
+    name: &'a str,
+    points: Vec<Point>,
+}
+
+impl<'a> Line<'a> {
+    fn of(series: &'a Series, by_powers: bool) -> Self {
+        let place = |x: f64| if by_powers { x.log2() } else { x };
+        let finite = |point: &Point| [place(point.x), point.y].iter().all(|value| value.is_finite());
+        let mut points: Vec<Point> = series
+            .points
+            .iter()
+            .filter(|point| finite(point))
+            .map(|point| {
+                let end = |value: f64| if value.is_finite() { value } else { point.y };
+                Point { x: place(point.x), y: point.y, low: end(point.low), high: end(point.high) }
+            })
+            .collect();
+        points.sort_by(|one, other| one.x.total_cmp(&other.x));
+        Self { name: &series.name, points }
+    }
+}
+
+fn lines_on(area: &Area<'_>, size: Size, lines: &[Line<'_>], by_powers: bool) -> Result<(), String> {
+    let all = || lines.iter().flat_map(|line| &line.points);
+    let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
+    let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
+    let (left, right) = (least(&mut all().map(|point| point.x)), most(&mut all().map(|point| point.x)));
+    let x = if by_powers {
+        Axis::of_powers(left, right, size.ticks)
+    } else {
+        Axis::over(left, right, size.ticks)
+    };
+    // A time has its zero in the picture, so that a curve does not look steeper than it is.
+    let bottom = least(&mut all().map(|point| point.low)).min(0.0);
+    let top = most(&mut all().map(|point| point.high));
+    let y = Axis::over(bottom, top + (top - bottom) * 0.06, 5);
+    let mut plane = axes(area, x, y)?;
+    for (index, line) in lines.iter().enumerate() {
+        let colour = SERIES[index % SERIES.len()].drawn();
+        let there = line.points.iter().map(|point| (point.x, point.high));
+        let back = line.points.iter().rev().map(|point| (point.x, point.low));
+        if line.points.len() > 1 {
+            plane
+                .draw_series([Polygon::new(there.chain(back).collect::<Vec<_>>(), colour.mix(0.16))])
+                .map_err(|why| why.to_string())?;
+        }
+    }
+    for (index, line) in lines.iter().enumerate() {
+        let colour = SERIES[index % SERIES.len()].drawn();
+        let places = line.points.iter().map(|point| (point.x, point.y));
+        plane
+            .draw_series(LineSeries::new(places.clone(), colour.stroke_width(2 * FINE as u32)))
+            .map_err(|why| why.to_string())?;
+        plane
+            .draw_series(places.map(|at| Circle::new(at, 3 * FINE, colour.filled())))
+            .map_err(|why| format!("{}: {why}", line.name))?;
+    }
+    Ok(())
+}
+
+/// Returns the names of the lines in their colours; nothing for a single line without a name.
+fn legend(series: &[Series]) -> Markup {
+    html! {
+        ul.legend {
+            @for (index, line) in series.iter().enumerate().filter(|(_, line)| !line.name.is_empty()) {
+                li { i class=(format!("f{}", index % SERIES.len())) {} (line.name) }
+            }
+        }
+    }
+}
+
+fn table(curve: &Curve) -> Markup {
+    let head = ["line", &curve.x_label, &curve.y_label, "from", "to"];
+    let body = curve.series.iter().flat_map(|line| {
+        line.points.iter().map(|point| {
+            let text = |value: f64| if value.is_finite() { number(value) } else { UNKNOWN.to_owned() };
+            vec![line.name.clone(), text(point.x), text(point.y), text(point.low), text(point.high)]
+        })
+    });
+    rows(&head, 1, body.collect())
+}
