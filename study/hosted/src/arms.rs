@@ -1,0 +1,143 @@
+//! The arms that this machine has: each is tried once, and left out with a reason where the system does not give it.
+
+use rhumb_machine::PageSize;
+use rhumb_study_report::Omission;
+use rhumb_study_system::{Change, Session};
+
+use crate::backing::got::{Got, Placed};
+use crate::backing::reserve::reserve;
+use crate::backing::{Backing, Pages, Refusal};
+use crate::options::Program;
+
+/// A direct map of a trial.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) enum Arm {
+    /// Pages of this size.
+    Of(Pages),
+    /// The baseline's pages once more, in other memory: the negative control.
+    Again,
+}
+
+/// An arm as it was seen when it was tried.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) pages: Pages,
+    pub(crate) source: &'static str,
+    pub(crate) got: Got,
+    pub(crate) placed: Option<Placed>,
+    pub(crate) tables_bytes: Option<u64>,
+}
+
+/// The arms of a study.
+#[derive(Default)]
+pub(crate) struct Arms {
+    /// The arms that were had, the baseline first.
+    pub(crate) seen: Vec<Seen>,
+    /// Whether the baseline was had twice.
+    pub(crate) is_twice: bool,
+    pub(crate) omissions: Vec<Omission>,
+    /// Memories of the first arms with one size of page, for the ladder.
+    pub(crate) whole: Vec<Backing>,
+    /// Huge pages that the study added to the system's, until this is dropped.
+    reserved: Vec<(PageSize, Option<Change>)>,
+}
+
+impl Arms {
+    /// Tries all arms of the program.
+    pub(crate) fn find(program: &Program, session: &Session) -> Self {
+        let mut arms = Self::default();
+        let bytes = program.bytes;
+        if bytes.is_multiple_of(PageSize::Size1G.bytes()) {
+            arms.reserve(session, PageSize::Size1G, 2 * bytes);
+        }
+        for &pages in &program.arms {
+            if session.is_ending() {
+                break;
+            }
+            let mut tried = Backing::new(pages, bytes, session.seed);
+            if tried.is_err() && pages != Pages::Gib {
+                // No transparent huge pages: those of hugetlb will do, for all arms of a group.
+                arms.reserve(session, PageSize::Size2M, program.at_once as u64 * bytes);
+                tried = Backing::new(pages, bytes, session.seed);
+            }
+            match tried.and_then(|backing| Ok((Seen::of(&backing)?, backing))) {
+                Ok((seen, backing)) => {
+                    arms.seen.push(seen);
+                    // One more is needed at a time.
+                    if !matches!(pages, Pages::Aged(_)) && arms.whole.len() + 1 < program.at_once {
+                        arms.whole.push(backing);
+                    }
+                    if arms.seen.len() == 1 {
+                        arms.find_twin(program, session);
+                    }
+                }
+                Err(refusal) => arms.omissions.push(omission(pages.to_string(), refusal)),
+            }
+        }
+        arms
+    }
+
+    /// Tries the baseline once more, beside the first.
+    fn find_twin(&mut self, program: &Program, session: &Session) {
+        let Some(baseline) = self.baseline() else { return };
+        match Backing::new(baseline, program.bytes, session.seed) {
+            Ok(_) => self.is_twice = true,
+            Err(refusal) => {
+                let part = format!("the negative control: {baseline} against {baseline}");
+                self.omissions.push(omission(part, refusal));
+            }
+        }
+    }
+
+    /// Adds huge pages to the system's, once for each size: if the system did not give them at first, it does not give
+    /// them later.
+    fn reserve(&mut self, session: &Session, size: PageSize, bytes: u64) {
+        if self.reserved.iter().all(|(known, _)| *known != size) {
+            let change = reserve(session.keeper(), size, bytes / size.bytes());
+            self.reserved.push((size, change.map(|(change, _)| change)));
+        }
+    }
+
+    /// Returns the pages of the baseline, where there is one.
+    pub(crate) fn baseline(&self) -> Option<Pages> {
+        self.seen.first().map(|seen| seen.pages)
+    }
+
+    /// Returns the pages of an arm.
+    pub(crate) fn pages(&self, arm: Arm) -> Option<Pages> {
+        match arm {
+            Arm::Of(pages) => Some(pages),
+            Arm::Again => self.baseline(),
+        }
+    }
+
+    /// Returns the arms in groups of at most `at_once` with the baseline first in each.
+    pub(crate) fn groups(&self, at_once: usize) -> Vec<Vec<Arm>> {
+        let Some(baseline) = self.baseline() else { return Vec::new() };
+        let again = self.is_twice.then_some(Arm::Again);
+        let others: Vec<Arm> =
+            again.into_iter().chain(self.seen.iter().skip(1).map(|seen| Arm::Of(seen.pages))).collect();
+        let with_baseline = |some: &[Arm]| [&[Arm::Of(baseline)], some].concat();
+        others.chunks(at_once.saturating_sub(1).max(1)).map(with_baseline).collect()
+    }
+}
+
+impl Seen {
+    fn of(backing: &Backing) -> Result<Self, Refusal> {
+        Ok(Self {
+            pages: backing.pages(),
+            source: backing.source(),
+            got: backing.verify()?,
+            placed: backing.placed(),
+            tables_bytes: backing.tables_bytes(),
+        })
+    }
+}
+
+fn omission(part: String, refusal: Refusal) -> Omission {
+    let mut why = refusal.why;
+    if let Some(first) = why.get(..1) {
+        why = first.to_uppercase() + &why[1..];
+    }
+    Omission { part, why: why + ".", remedy: refusal.remedy }
+}

@@ -1,0 +1,40 @@
+//! The errors of a hosted study. Memory or pages that are merely missing are omissions, and no errors.
+
+use rhumb_hosted::EnterError;
+
+/// Why a hosted study could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A memory is too small for the data that a workload puts there.
+    #[error("a direct map is too small for the workloads; choose a larger --memory")]
+    NoMemory,
+    /// The system has too little memory for one direct map.
+    #[error(
+        "{available_mib} MiB of memory are available, and {needed_mib} MiB are needed; free some, or choose a smaller --memory"
+    )]
+    TooLittle {
+        /// The memory that the system has.
+        available_mib: u64,
+        /// The memory that the least study needs.
+        needed_mib: u64,
+    },
+    /// `--only` names no workload.
+    #[error("no workload is named like '{0}'; --list shows them")]
+    NoSuchWorkload(String),
+    /// The system gives no direct map in two sizes of page, so there is nothing to compare.
+    #[error("the system gave a direct map in fewer than two sizes of page: {0}")]
+    NothingToCompare(String),
+    /// Rhumb's own crates refused a configuration.
+    #[error("the memory core: {0}")]
+    Core(String),
+    /// The hosted machine's CPU is not to be had.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
+    /// The system refused a question.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// A trial failed.
+    #[error("{0}")]
+    Trial(String),
+}
