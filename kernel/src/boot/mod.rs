@@ -121,6 +121,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
         devices: &devices,
         first_block,
         topology: &topology,
+        largest_for_text: options.text_pages.unwrap_or(PageSize::Size2M),
         largest_for_descriptors: largest_possible(&options),
     };
     let built = paging::build(&mut map, &scratch, &wanted)

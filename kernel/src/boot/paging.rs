@@ -43,6 +43,8 @@ pub struct Wanted<'a> {
     pub devices: &'a [Device],
     /// Whose memory is whose.
     pub topology: &'a Topology,
+    /// The largest page that the kernel's text may use.
+    pub largest_for_text: PageSize,
     /// The largest page that the frame descriptors may use.
     pub largest_for_descriptors: PageSize,
 }
@@ -113,7 +115,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     plan.build(root, &mut memory, &mut source)?;
     let build_ticks = clock::ticks() - before;
     let mut mapper = Mapper::new(root, &mut memory);
-    map_image(&mut mapper, &mut source)?;
+    map_image(&mut mapper, &mut source, wanted.largest_for_text)?;
     map_stacks(&mut mapper, &mut source, wanted)?;
     map_devices(&mut mapper, &mut source, wanted.devices)?;
     prepare_windows(&mut mapper, &mut source, wanted)?;
@@ -139,21 +141,23 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     Ok(Built { root, trampoline_root, direct_map, descriptors, table_frames, store })
 }
 
-/// Maps text read-only and executable, read-only data, and data: each on its own 2-MiB pages.
+/// Maps text read-only and executable, read-only data, and data: each on its own 2-MiB pages, unless text is to have
+/// smaller ones.
 fn map_image<M: TableMemory>(
     mapper: &mut Mapper<'_, M>,
     source: &mut Tables<'_, '_>,
+    largest_for_text: PageSize,
 ) -> Result<(), PagingError> {
-    for (segment, access) in [
-        (image::text(), Access::ReadExecute),
-        (image::rodata(), Access::ReadOnly),
-        (image::data(), Access::ReadWrite),
+    for (segment, access, largest) in [
+        (image::text(), Access::ReadExecute, largest_for_text),
+        (image::rodata(), Access::ReadOnly, PageSize::Size2M),
+        (image::data(), Access::ReadWrite, PageSize::Size2M),
     ] {
         let mapping = Mapping {
             virt: segment.start(),
             phys: image::physical(segment),
             attributes: Attributes::kernel(access),
-            largest: PageSize::Size2M,
+            largest,
         };
         mapper.map(&mapping, source)?;
     }

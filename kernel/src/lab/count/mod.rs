@@ -11,6 +11,7 @@
 //! | [`objects`] | object caches |
 //! | [`tables`] | page tables |
 //! | [`flush`] | flushes on all CPUs |
+//! | [`data`] | reads, look-ups and copies of much data: what the study of the direct map measures |
 //! | [`direct_map`] | changes of the direct map |
 //! | [`pool`] | frames out of the direct map |
 //! | [`code`] | executable memory |
@@ -39,6 +40,7 @@ mod bpf;
 mod busy;
 mod calls;
 mod code;
+mod data;
 mod direct_map;
 mod flush;
 mod frames;
@@ -133,6 +135,7 @@ const REGIONS: &[&[Region]] = &[
     calls::REGIONS,
     record::REGIONS,
     bpf::REGIONS,
+    data::REGIONS,
 ];
 
 const _: () = assert!(ids_are_distinct(), "two regions have the same number");

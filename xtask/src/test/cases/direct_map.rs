@@ -220,6 +220,9 @@ fn as_built() -> Vec<Case> {
         case("walk/2m", WALK_RAM).append("nogbpages").expect([text("3 memory reads")]),
         case("walk/4k", WALK_RAM).append("directmap=4k").expect([text("4 memory reads")]),
         case("walk/text", WALK_TEXT).expect([text("3 memory reads")]),
+        case("walk/text/4k", &format!("{WALK_TEXT}; maps audit; selftest protection"))
+            .append("text=4k")
+            .expect([text("4 memory reads"), text("sound")]),
         case("capped", "meminfo; maps audit")
             .append("mem=512M")
             .expect([kib(&["MemTotal"], nearly(MemorySize::mib(512), 2, 24))]),
