@@ -1,9 +1,11 @@
 //! A set-associative cache of tags.
 
+use serde::{Deserialize, Serialize};
+
 use crate::page::{PageSize, level_shift};
 
 /// The order in which entries of a set are replaced.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Replacement {
     /// The entry that was used the longest ago goes.
     Lru,

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::access::Purpose;
 use crate::cache::{MAX_WAYS, Replacement};
 use crate::page::{MAX_LEVELS, PageSize};
 
 /// The accesses that an array serves.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub enum Serves {
     /// Loads and stores.
     Data,
@@ -39,7 +41,7 @@ impl Serves {
 /// A level that has no array for pages of some size keeps *pieces* of the next smaller size that it has an array for:
 /// an access to a 1-GiB page then fills an entry of 2 MiB. If several arrays of a level hold pages of one size, a bit
 /// above those that choose the set chooses the array.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Array {
     /// 1 is the nearest to the core; 2 is asked where 1 has nothing.
     pub level: u8,
@@ -69,7 +71,7 @@ impl Array {
 }
 
 /// A cache of tables' entries that are no pages, so that walks begin further down.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum WalkCache {
     /// A cache of its own for entries at these levels: 2 for PDEs, 3 for PDPTEs, 4 for PML4Es.
     Own {
@@ -96,7 +98,7 @@ impl WalkCache {
 }
 
 /// The translation caches of a CPU.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Geometry {
     /// A short name for tables and files: `skylake-sp`.
     pub id: String,

@@ -37,7 +37,7 @@ pub use cache::Replacement;
 pub use counts::{Counts, Totals};
 pub use geometry::{Array, Geometry, Serves, WalkCache, WrongGeometry};
 pub use ladder::{Step, ladder};
-pub use model::Model;
+pub use model::{Model, Outcome};
 pub use nested::Nested;
 pub use page::{MAX_LEVELS, PageSize};
 

@@ -17,6 +17,24 @@ struct Last {
     shift: u32,
 }
 
+/// Where the translation of an access was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// In the first level.
+    FirstLevel,
+    /// In the second level only.
+    SecondLevel,
+    /// In the tables.
+    Walk {
+        /// The size of the page that the walk found.
+        page: PageSize,
+        /// Entries that it read, the host's among them.
+        references: u64,
+    },
+    /// Nowhere: no page maps the address.
+    Absent,
+}
+
 /// The translation caches of one CPU.
 pub struct Model {
     geometry: Geometry,
@@ -104,11 +122,11 @@ impl Model {
         &self.totals
     }
 
-    /// Follows one access.
+    /// Follows one access, and returns where its translation was.
     ///
     /// Cost: constant, and one question to the tables where no cache has the translation.
     #[inline]
-    pub fn access(&mut self, access: Access, tables: &mut impl Tables) {
+    pub fn access(&mut self, access: Access, tables: &mut impl Tables) -> Outcome {
         let counts = self.totals.of_mut(Class::of(access.side, access.purpose));
         counts.accesses += 1;
         // The page that a port used last is the last used of its set: to find it again changes nothing.
@@ -116,31 +134,33 @@ impl Model {
             && access.address >> last.shift == last.number
         {
             counts.first_level_hits += 1;
-            return;
+            return Outcome::FirstLevel;
         }
-        self.access_other(access, tables);
+        self.access_other(access, tables)
     }
 
-    fn access_other(&mut self, access: Access, tables: &mut impl Tables) {
+    fn access_other(&mut self, access: Access, tables: &mut impl Tables) -> Outcome {
         let Access { address, purpose, side } = access;
         let mut seen = Counts::default();
-        if let Some((size, _)) = self.look_up(Level::First, purpose, address) {
+        let outcome = if let Some((size, _)) = self.look_up(Level::First, purpose, address) {
             seen.first_level_hits = 1;
             self.remember(purpose, address, size);
+            Outcome::FirstLevel
         } else if let Some((_, found)) = self.look_up(Level::Second, purpose, address) {
             seen.second_level_hits = 1;
             self.fill(Level::First, purpose, address, found.whole(), found.is_global());
+            Outcome::SecondLevel
+        } else if let Some(translation) = tables.translate(address) {
+            self.walk(purpose, address, &translation, &mut seen);
+            Outcome::Walk { page: translation.page, references: seen.all_references() }
         } else {
-            match tables.translate(address) {
-                Some(translation) => self.walk(purpose, address, &translation, &mut seen),
-                None => {
-                    seen.absent = 1;
-                    self.last[self.ports[purpose as usize]] = None;
-                }
-            }
-        }
+            seen.absent = 1;
+            self.last[self.ports[purpose as usize]] = None;
+            Outcome::Absent
+        };
         let counts = self.totals.of_mut(Class::of(side, purpose));
         *counts = *counts + seen;
+        outcome
     }
 
     fn route(&self, level: Level) -> &Route {

@@ -18,9 +18,14 @@ const COPIES_SINCE: c_int = 3;
 
 /// Returns the version to declare to the QEMU that loads this library: its exports show which versions it accepts.
 pub(crate) fn version_to_declare() -> c_int {
-    // SAFETY: a name with its final zero; a null handle means the whole process, QEMU included.
-    let found = unsafe { dlsym(std::ptr::null_mut(), NEW_IN_SECOND.as_ptr()) };
-    if found.is_null() { FIRST } else { SECOND }
+    if find(NEW_IN_SECOND).is_none() { FIRST } else { SECOND }
+}
+
+/// Returns the address of a function of this process, QEMU and its libraries included.
+pub(crate) fn find(name: &CStr) -> Option<*mut c_void> {
+    // SAFETY: a name with its final zero; a null handle means the whole process.
+    let found = unsafe { dlsym(std::ptr::null_mut(), name.as_ptr()) };
+    (!found.is_null()).then_some(found)
 }
 
 /// QEMU's API version, once QEMU has said it.

@@ -1,4 +1,5 @@
-//! A QEMU plugin that counts marked regions: glue between QEMU's plugin API and `rhumb-count`.
+//! A QEMU plugin that counts marked regions, and traces their accesses: glue between QEMU's plugin API and
+//! `rhumb-count` and `rhumb-trace`.
 //!
 //! At translation each instruction gets a callback: a mark one that tells the counter of it, any other one that returns
 //! at once while no region is open. The callback's data travels in the word that QEMU hands back, so nothing is
@@ -10,6 +11,9 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod api;
+mod memory;
+mod registers;
+mod trace;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::fs;
@@ -20,6 +24,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use api::{Block, MemoryInfo, NO_REGISTERS, PluginId, READS_AND_WRITES, Translated};
 use rhumb_count::{Access, Counter, Instruction};
 use rhumb_mark::{Mark, RegionId};
+
+/// Bits of an address below its page.
+const PAGE_SHIFT: u32 = 12;
 
 /// QEMU's first look at a plugin: the version of the API that the plugin was made for, an `int`. QEMU compares it with
 /// the versions that it accepts, of which 7.2 and 10.0 have none in common, so it is set when the library is loaded.
@@ -73,7 +80,11 @@ pub unsafe extern "C" fn qemu_plugin_install(
         // SAFETY: QEMU promises `count` pointers to strings behind `arguments`.
         .map(|index| unsafe { CStr::from_ptr(*arguments.add(index)) }.to_string_lossy().into_owned())
         .collect();
-    match options(&words) {
+    let begun = options(&words).and_then(|(options, trace)| {
+        trace.map_or(Ok(()), trace::begin)?;
+        Ok(options)
+    });
+    match begun {
         Ok(options) => {
             // QEMU installs a loaded library once.
             let _ = OPTIONS.set(options);
@@ -92,18 +103,30 @@ pub unsafe extern "C" fn qemu_plugin_install(
     0
 }
 
-fn options(words: &[String]) -> Result<Options, String> {
+const ARGUMENTS: &str =
+    "the arguments are out=FILE, memory=on|off, and for a trace trace=FILE, geometries=FILE and low=BYTES";
+
+fn options(words: &[String]) -> Result<(Options, Option<trace::Options>), String> {
     let (mut out, mut memory) = (None, false);
+    let (mut trace, mut geometries, mut low_bytes) = (None, None, None);
     for word in words {
         match word.split_once('=') {
             Some(("out", file)) => out = Some(PathBuf::from(file)),
             Some(("memory", "on")) => memory = true,
             Some(("memory", "off")) => memory = false,
-            _ => return Err(format!("`{word}`: the arguments are out=FILE and memory=on|off")),
+            Some(("trace", file)) => trace = Some(PathBuf::from(file)),
+            Some(("geometries", file)) => geometries = Some(PathBuf::from(file)),
+            Some(("low", bytes)) if bytes.parse::<u64>().is_ok() => low_bytes = bytes.parse().ok(),
+            _ => return Err(format!("`{word}`: {ARGUMENTS}")),
         }
     }
     let out = out.ok_or("out=FILE is missing: where the report goes")?;
-    Ok(Options { out, memory })
+    let trace = match (trace, geometries, low_bytes) {
+        (None, None, None) => None,
+        (Some(out), Some(geometries), Some(low_bytes)) => Some(trace::Options { out, geometries, low_bytes }),
+        _ => return Err(format!("a trace takes three arguments: {ARGUMENTS}")),
+    };
+    Ok((Options { out, memory }, trace))
 }
 
 /// Gives each instruction of a block its callbacks.
@@ -111,14 +134,16 @@ extern "C" fn on_translation(_: PluginId, block: *mut Block) {
     let memory = OPTIONS.get().is_some_and(|options| options.memory);
     // SAFETY: QEMU's block, alive during this call.
     let instructions = unsafe { api::qemu_plugin_tb_n_insns(block) };
+    let mut page = None;
     for index in 0..instructions {
         // SAFETY: the index is below the number of instructions.
         let translated = unsafe { api::qemu_plugin_tb_get_insn(block, index) };
-        instrument(translated, memory);
+        instrument(translated, memory, &mut page);
     }
 }
 
-fn instrument(translated: *mut Translated, memory: bool) {
+/// Gives an instruction its callbacks. `page` is that of the instruction before it in the block.
+fn instrument(translated: *mut Translated, memory: bool, page: &mut Option<u64>) {
     let mut bytes = [0; api::MAX_BYTES];
     // SAFETY: QEMU's instruction, alive during this call.
     let (address, code) =
@@ -129,10 +154,18 @@ fn instrument(translated: *mut Translated, memory: bool) {
         None => (on_execution, Instruction::new(address, code).pack()),
     };
     let data = std::ptr::without_provenance_mut(word as usize);
+    let is_traced = trace::is_on();
+    let is_mark = !std::ptr::fn_addr_eq(callback, on_execution as api::OnExecution);
+    let flags = if is_traced && is_mark { trace::READS_REGISTERS } else { NO_REGISTERS };
     // SAFETY: QEMU's instruction, alive during this call; the word is no pointer to QEMU, which only hands it back.
     unsafe {
-        api::qemu_plugin_register_vcpu_insn_exec_cb(translated, callback, NO_REGISTERS, data);
-        if memory {
+        api::qemu_plugin_register_vcpu_insn_exec_cb(translated, callback, flags, data);
+        if is_traced {
+            let its_page = Some(address >> PAGE_SHIFT);
+            trace::instrument(translated, address, code, *page != its_page);
+            *page = its_page;
+        }
+        if memory || is_traced {
             let none = std::ptr::null_mut();
             api::qemu_plugin_register_vcpu_mem_cb(
                 translated,
@@ -155,6 +188,8 @@ extern "C" fn on_end(cpu: c_uint, word: *mut c_void) {
 
 fn mark(cpu: c_uint, word: *mut c_void, kind: fn(RegionId) -> Mark) {
     if let Some(id) = u16::try_from(word.addr()).ok().and_then(RegionId::new) {
+        // SAFETY: marks read registers where there is a trace.
+        unsafe { trace::mark(cpu, kind(id)) };
         let mut counter = counter();
         counter.mark(cpu as usize, kind(id));
         COUNTING.store(!counter.is_idle(), Relaxed);
@@ -168,23 +203,30 @@ extern "C" fn on_execution(cpu: c_uint, word: *mut c_void) {
 }
 
 extern "C" fn on_access(cpu: c_uint, info: MemoryInfo, address: u64, _: *mut c_void) {
-    if COUNTING.load(Relaxed) {
-        // SAFETY: QEMU's own description of the access.
-        let (shift, is_store) =
-            unsafe { (api::qemu_plugin_mem_size_shift(info), api::qemu_plugin_mem_is_store(info)) };
+    let is_counted = COUNTING.load(Relaxed) && OPTIONS.get().is_some_and(|options| options.memory);
+    if !is_counted && !trace::is_armed() {
+        return;
+    }
+    // SAFETY: QEMU's own description of the access.
+    let (shift, is_store) =
+        unsafe { (api::qemu_plugin_mem_size_shift(info), api::qemu_plugin_mem_is_store(info)) };
+    let bytes = 1 << (shift & 0xf);
+    trace::access(cpu, address, bytes, is_store);
+    if is_counted {
         let access = if is_store { Access::Write } else { Access::Read };
-        counter().access(cpu as usize, address, 1 << (shift & 0xf), access);
+        counter().access(cpu as usize, address, bytes, access);
     }
 }
 
-/// Writes the report.
+/// Writes the reports.
 extern "C" fn on_exit(_: PluginId, _: *mut c_void) {
     COUNTING.store(false, Relaxed);
     let Some(options) = OPTIONS.get() else { return };
     let report = counter().finish();
-    if let Err(error) = fs::write(&options.out, report.to_string()) {
-        let text = format!("rhumb-count-plugin: {} cannot be written: {error}\n", options.out.display());
-        if let Ok(text) = CString::new(text) {
+    let written = fs::write(&options.out, report.to_string())
+        .map_err(|error| format!("{} cannot be written: {error}", options.out.display()));
+    for complaint in [written, trace::finish()].into_iter().filter_map(Result::err) {
+        if let Ok(text) = CString::new(format!("rhumb-count-plugin: {complaint}\n")) {
             // SAFETY: a string with its final zero, which QEMU copies.
             unsafe { api::qemu_plugin_outs(text.as_ptr()) };
         }
