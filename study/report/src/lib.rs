@@ -10,10 +10,12 @@
 //! | [`files`] | [`write`] and [`read`]: whole files or none |
 //! | [`verdict`](mod@verdict) | the answer in two sentences, and the reasons to distrust it |
 //! | [`terminal`] | the summary on a terminal |
+//! | [`compare`](mod@compare) | several studies beside each other |
 //! | `page` | the HTML page |
 //! | `format` | numbers, sizes, times and ratios as a reader wants them |
 #![forbid(unsafe_code)]
 
+pub mod compare;
 mod error;
 pub mod files;
 mod format;
@@ -31,6 +33,7 @@ mod samples;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+pub use compare::{Compared, compare};
 pub use error::Error;
 pub use files::{Written, read, write};
 pub use schema::{

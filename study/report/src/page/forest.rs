@@ -144,6 +144,32 @@ pub(crate) fn plot(groups: &[Group], scale: &Scale) -> Markup {
     }
 }
 
+/// Returns the effects of many machines as one row: a dot for each, a box for the middle half, a line at the median.
+pub(crate) fn fleet(ratios: &[f64], scale: &Scale) -> Markup {
+    let mut sorted = ratios.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |q| scale.place(rhumb_method::quantile(&sorted, q).unwrap_or(1.0));
+    let (first, median, third) = (at(0.25), at(0.5), at(0.75));
+    html! {
+        div.forest {
+            (axis(scale))
+            div.row {
+                span.what { (ratios.len()) " machines" }
+                svg.lane role="img" aria-label="The effect on each machine" {
+                    @for tick in &scale.ticks { line.tick x1=(percent(scale.place(*tick))) x2=(percent(scale.place(*tick))) y1="0" y2="100%" {} }
+                    line.zero x1=(percent(scale.place(1.0))) x2=(percent(scale.place(1.0))) y1="0" y2="100%" {}
+                    rect.half x=(percent(first)) width=(percent(third - first)) y="3" height="22" {}
+                    @for (index, ratio) in sorted.iter().enumerate() {
+                        circle.machine cx=(percent(scale.place(*ratio))) cy=(format!("{:.1}", 6.0 + (index as f64 * 0.618_034).fract() * 16.0)) r="2.5" {}
+                    }
+                    line.median x1=(percent(median)) x2=(percent(median)) y1="1" y2="27" {}
+                }
+                span.value { (rhumb_method::quantile(&sorted, 0.5).map_or(UNKNOWN.to_owned(), change)) small { "median" } }
+            }
+        }
+    }
+}
+
 /// Returns the key of the plot.
 pub(crate) fn key() -> Markup {
     html! {

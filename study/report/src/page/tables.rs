@@ -16,16 +16,18 @@ pub(super) fn caption(text: &str) -> Markup {
 }
 
 /// Returns the table of a figure, folded. The first `words` columns are words, the rest numbers.
-pub(super) fn rows(head: &[&str], words: usize, body: Vec<Vec<String>>) -> Markup {
+pub(crate) fn rows(head: &[&str], words: usize, body: Vec<Vec<String>>) -> Markup {
+    html! { details { summary { "The figures as a table" } (table(head, words, body)) } }
+}
+
+/// Returns a table whose first `words` columns are words, and the rest numbers.
+pub(crate) fn table(head: &[&str], words: usize, body: Vec<Vec<String>>) -> Markup {
     html! {
-        details {
-            summary { "The figures as a table" }
-            div.scroll tabindex="0" {
-                table {
-                    thead { tr { @for (index, name) in head.iter().enumerate() { th.num[index >= words] scope="col" { (name) } } } }
-                    tbody {
-                        @for row in body { tr { @for (index, cell) in row.iter().enumerate() { td.num[index >= words] { (cell) } } } }
-                    }
+        div.scroll tabindex="0" {
+            table {
+                thead { tr { @for (index, name) in head.iter().enumerate() { th.num[index >= words] scope="col" { (name) } } } }
+                tbody {
+                    @for row in body { tr { @for (index, cell) in row.iter().enumerate() { td.num[index >= words] { (cell) } } } }
                 }
             }
         }

@@ -95,6 +95,12 @@ fn pages_fit_a_phone_and_a_screen_in_both_themes() {
         fs::write(folder.path().join(format!("{name}.html")), text).unwrap();
         frames.extend([390, 1280].map(|width| (format!("{name}.html"), width)));
     }
+    let sides = [crate::samples::hosted(), crate::samples::hosted()];
+    let compared = crate::compare(&sides).unwrap().write(folder.path()).unwrap();
+    let text =
+        fs::read_to_string(&compared).unwrap().replace("http-equiv", "data-off").replace("</body>", PROBE);
+    fs::write(&compared, text).unwrap();
+    frames.extend([390, 1280].map(|width| (crate::names::COMPARE_PAGE.to_owned(), width)));
     let path = folder.path().join("frames.html");
     fs::write(&path, framed(&frames)).unwrap();
     for (theme, is_dark) in [("0", true), ("1", false)] {

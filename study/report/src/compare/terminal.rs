@@ -1,0 +1,77 @@
+//! The comparison on a terminal.
+
+use console::Style;
+
+use super::{Compared, FEW, Joined};
+use crate::format::{change, counted, interval};
+use crate::terminal::{Row, Screen, forest};
+
+/// The most rows of which all machines are shown.
+const ROWS: usize = 12;
+
+impl Compared {
+    /// Returns the summary for a terminal.
+    pub fn summary(&self, screen: Screen) -> String {
+        let (headline, detail) = self.verdict();
+        let mut lines =
+            vec![screen.paint(&screen.wrap(&headline, 0), Style::new().bold()), screen.wrap(&detail, 0)];
+        for side in &self.sides {
+            if let Some(why) = &side.void {
+                let text = format!("{} proves nothing: {why}", side.label);
+                lines.push(screen.paint(&screen.wrap(&text, 0), Style::new().bold().red()));
+            }
+        }
+        let mut rows = self.disagreements();
+        rows.extend(
+            self.rows.iter().filter(|row| !row.differs() && row.effects.iter().flatten().count() > 1),
+        );
+        for row in rows.iter().take(ROWS) {
+            lines.push(String::new());
+            lines.extend(self.row(row, screen));
+        }
+        if rows.len() > ROWS {
+            lines.push(String::new());
+            lines.push(format!("({} more on the page)", counted(rows.len() - ROWS, "comparison")));
+        }
+        if !self.differences.is_empty() {
+            let facts: Vec<&str> = self.differences.iter().map(|difference| &*difference.fact).collect();
+            lines.push(String::new());
+            lines.push(screen.wrap(&format!("The machines differ in: {}.", facts.join(", ")), 0));
+        }
+        lines.join("\n") + "\n"
+    }
+
+    fn row(&self, row: &Joined, screen: Screen) -> Vec<String> {
+        let mark = if row.differs() { " (they disagree)" } else { "" };
+        let mut lines = vec![screen.wrap(&format!("{}, {}{mark}", row.workload, row.versus), 0)];
+        if self.sides.len() <= FEW {
+            let sides = self.sides.iter().zip(&row.effects);
+            let rows: Vec<Row> = sides
+                .filter_map(|(side, effect)| {
+                    let void = if side.void.is_some() { " (void)" } else { "" };
+                    Some(Row { label: format!("  {}{void}", side.label), effect: (*effect)? })
+                })
+                .collect();
+            lines.extend(forest(&rows, screen));
+        } else if let Some([least, first, median, third, most]) = row.quantiles {
+            let text = format!(
+                "median {}, middle half {}, all {}",
+                change(median),
+                interval(first, third),
+                interval(least, most)
+            );
+            lines.push(screen.wrap(&text, 2));
+        }
+        if let Some(pooled) = row.pooled {
+            let text = format!(
+                "mean of {} machines {} ({}), the next one within {}",
+                pooled.machines,
+                change(pooled.ratio),
+                interval(pooled.low, pooled.high),
+                interval(pooled.next_low, pooled.next_high)
+            );
+            lines.push(screen.wrap(&text, 2));
+        }
+        lines
+    }
+}
