@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Count the instructions of the kernel's operations, exactly and repeatably.
     #[command(after_help = COUNT_EXAMPLES)]
     Count(CountOptions),
+    /// Study whether a direct map in small pages matters: on this machine, and in Rhumb's kernel.
+    #[command(disable_help_flag = true, override_usage = "cargo xtask study <WHAT> [OPTIONS OF THE STUDY]")]
+    Study(StudyOptions),
     /// Check everything that must hold: format, lints, documentation, tests.
     Check,
     /// Make an ISO that boots on PC hardware, from CD or USB stick, under BIOS and UEFI.
@@ -198,6 +201,13 @@ fn region(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.into())
+}
+
+/// `cargo xtask study`: the arguments are the study's own, `--help` among them.
+#[derive(Args, Debug)]
+pub(crate) struct StudyOptions {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -13,7 +13,7 @@
 //! | [`test`] | the host's tests, and the kernel's on a matrix of machines |
 //! | [`check`], [`text`] | format, lints, documentation, tests; links, names, words of pages and comments |
 //! | [`count`] | instructions of marked regions |
-//! | [`bench`] | the benchmarks |
+//! | [`bench`], [`study`] | the benchmarks; the study of the direct map |
 //! | [`doctor`], [`host`] | the tools that this machine has and lacks, shown; looked for |
 //! | [`setup`] | getting the tools that a command needs |
 //! | [`paths`], [`progress`] | the places of files; one line that says which step takes so long |
@@ -47,6 +47,7 @@ mod qemu;
 mod ram_disk;
 mod run;
 mod setup;
+mod study;
 mod symbols;
 mod terminal;
 mod test;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::command(&options),
         Command::Bench(options) => bench::command(&options),
         Command::Count(options) => count::command(&options),
+        Command::Study(options) => study::command(&options),
         Command::Check => check::command(),
         Command::Image(options) => image::command(&options),
         Command::Modules(options) if options.tests => test::disk::command(),

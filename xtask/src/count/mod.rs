@@ -17,7 +17,7 @@
 mod across;
 mod figures;
 mod functions;
-mod plugin;
+pub(crate) mod plugin;
 
 use std::fs;
 use std::path::{Path, PathBuf};

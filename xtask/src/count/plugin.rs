@@ -11,7 +11,7 @@ const PACKAGE: &str = "rhumb-count-plugin";
 const LIBRARY: &str = "librhumb_count_plugin.so";
 
 /// Builds the plugin and says where it is.
-pub(super) fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     // Named, whatever cargo's configuration says, so that the library is where it is looked for.
     cargo.args(["build", "--release", "--package", PACKAGE, "--target-dir"]).arg(paths::target());
