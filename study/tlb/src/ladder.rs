@@ -21,15 +21,16 @@ pub struct Step {
     pub references: f64,
 }
 
-/// Accesses that are counted for a step, once the caches are warm.
-const ACCESSES: u64 = 200_000;
+/// About as many accesses are counted for a step: whole laps, once the caches are warm.
+const HOPS: u64 = 100_000;
 /// Places of a working set that are accessed: one in each 4 KiB, whatever the size of its pages.
 const PLACE_BYTES: u64 = 4096;
 
-/// Predicts loads from random places of working sets of these sizes, in pages of one size.
+/// Predicts loads along a chain through working sets of these sizes, in pages of one size.
 ///
-/// Each load is from one of the working set's 4-KiB places, drawn anew each time, so that with *n* pages and room for
-/// *r* about 1 - *r*/*n* of the loads miss. The same arguments give the same steps.
+/// The chain leads once through all 4-KiB places of the working set, in a random order, and begins anew, as the chain
+/// does by which the ladder of a machine is measured. With LRU a set that has one page too many misses always; other
+/// orders of replacement miss in part. The same arguments give the same steps.
 ///
 /// # Errors
 /// The geometry is none.
@@ -40,34 +41,44 @@ pub fn ladder(geometry: &Geometry, page: PageSize, sizes_bytes: &[u64]) -> Resul
 fn step(geometry: &Geometry, page: PageSize, bytes: u64) -> Result<Step, WrongGeometry> {
     let mut model = Model::new(geometry)?;
     let mut tables = Uniform(page);
-    let places = (bytes / PLACE_BYTES).max(1);
-    let mut load = |place: u64, model: &mut Model| {
-        // A working set begins where pages of all sizes do.
-        let address = (1 << 40) + place * PLACE_BYTES;
-        model.access(Access { address, purpose: Purpose::Load, side: Side::User }, &mut tables);
+    let chain = chain((bytes / PLACE_BYTES).max(1));
+    let mut follow = |hops: u64, model: &mut Model| {
+        for place in chain.iter().cycle().take(hops as usize) {
+            // A working set begins where pages of all sizes do.
+            let address = (1 << 40) + place * PLACE_BYTES;
+            model.access(Access { address, purpose: Purpose::Load, side: Side::User }, &mut tables);
+        }
     };
-    let mut state = 0x9e37_79b9_7f4a_7c15;
-    let mut draw = || {
-        // SplitMix64 (Steele, Lea and Flood, 2014).
-        state = u64::wrapping_add(state, 0x9e37_79b9_7f4a_7c15);
-        let mut mixed: u64 = state;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((u128::from(mixed ^ mixed >> 31) * u128::from(places)) >> 64) as u64
-    };
-    // A working set that fits is in the caches whole; of a larger one they hold what came last.
-    (0..places.min(ACCESSES)).for_each(|place| load(place, &mut model));
-    (0..ACCESSES.min(4 * places)).for_each(|_| load(draw(), &mut model));
+    // Whole laps, so that the hops that count follow those before them. No cache is larger than a long lap.
+    let places = chain.len() as u64;
+    follow(places, &mut model);
     let warm = model.totals().all();
-    (0..ACCESSES).for_each(|_| load(draw(), &mut model));
+    let hops = places * (HOPS / places).max(1);
+    follow(hops, &mut model);
     let counts = model.totals().all() - warm;
-    let share = |count: u64| count as f64 / ACCESSES as f64;
+    let share = |count: u64| count as f64 / hops as f64;
     Ok(Step {
         bytes,
         first_level_misses: share(counts.first_level_misses()),
         walks: share(counts.all_walks()),
         references: share(counts.all_references()),
     })
+}
+
+/// Returns the places in a random order.
+fn chain(places: u64) -> Vec<u64> {
+    let mut chain: Vec<u64> = (0..places).collect();
+    let mut state = 0u64;
+    for index in (1..chain.len()).rev() {
+        // SplitMix64 (Steele, Lea and Flood, 2014).
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = state;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let other = (u128::from(mixed ^ (mixed >> 31)) * (index as u128 + 1)) >> 64;
+        chain.swap(index, other as usize);
+    }
+    chain
 }
 
 #[cfg(test)]
