@@ -26,15 +26,12 @@ pub struct Compared<'a> {
 pub fn adjust(compared: &mut [Compared<'_>]) {
     let Some(level) = compared.first().map(|first| 1.0 - first.effect.confidence) else { return };
     let p: Vec<f64> = compared.iter().map(|one| one.effect.p).collect();
-    let adjusted = holm(&p);
-    let found = adjusted.iter().filter(|p| **p <= level).count();
-    for (rank, &index) in ascending(&p).iter().enumerate() {
-        let Compared { baseline, arm, effect } = &mut compared[index];
-        effect.p_adjusted = adjusted[index];
-        let Some(logarithms) = logarithms(baseline, arm) else { continue };
-        // The first that is not found ends the procedure: the rest are held to its level.
-        let tests = p.len() - rank.min(found);
-        effect.set_level(&mut Walsh::of(&logarithms), level / tests as f64);
+    let tested = holm(&p).into_iter().zip(tested_levels(&p, level));
+    for (Compared { baseline, arm, effect }, (p_adjusted, tested)) in compared.iter_mut().zip(tested) {
+        effect.p_adjusted = p_adjusted;
+        if let Some(logarithms) = logarithms(baseline, arm) {
+            effect.set_level(&mut Walsh::of(&logarithms), tested);
+        }
     }
 }
 
@@ -50,6 +47,21 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
         adjusted[index] = largest;
     }
     adjusted
+}
+
+/// Returns the level at which Holm's procedure tests each of `p`, in the order of `p`, where all of them together have
+/// `level`.
+///
+/// The smallest p-value is tested at the level divided by the number of tests, the next one at the level divided by one
+/// less, until one is not significant. That one and all that are larger are tested at its level. A p-value is at most
+/// its level exactly where the p-value that [`holm`] gives is at most `level`.
+pub fn tested_levels(p: &[f64], level: f64) -> Vec<f64> {
+    let found = holm(p).iter().filter(|adjusted| **adjusted <= level).count();
+    let mut levels = vec![level; p.len()];
+    for (rank, &index) in ascending(p).iter().enumerate() {
+        levels[index] = level / (p.len() - rank.min(found)).max(1) as f64;
+    }
+    levels
 }
 
 /// Returns the places of `p` by ascending value.

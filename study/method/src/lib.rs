@@ -22,7 +22,7 @@ mod signed_rank;
 pub mod summary;
 pub mod trial;
 
-pub use adjust::{Compared, adjust, holm};
+pub use adjust::{Compared, adjust, holm, tested_levels};
 pub use effect::{Effect, Finding};
 pub use summary::{Interval, Summary, median, median_interval, pseudo_median, quantile};
 pub use trial::{Arm, Plan, Stopped, Trial, Watch};

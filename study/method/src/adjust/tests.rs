@@ -84,3 +84,28 @@ fn rounds_that_are_too_few_for_so_many_comparisons_say_so() {
         );
     }
 }
+
+#[test]
+fn levels_grow_with_each_effect_that_is_found_and_stay_where_one_is_not() {
+    let close = |ours: Vec<f64>, theirs: &[f64]| {
+        assert!(
+            ours.iter().zip(theirs).all(|(one, other)| (one - other).abs() < 1e-12),
+            "{ours:?} {theirs:?}"
+        );
+    };
+    close(tested_levels(&[0.04, 0.001, 0.6, 0.012], 0.06), &[0.03, 0.015, 0.03, 0.02]);
+    close(tested_levels(&[0.01, 0.01, 0.01], 0.06), &[0.02, 0.03, 0.06]);
+    close(tested_levels(&[0.5, 0.9], 0.06), &[0.03, 0.03]);
+    assert_eq!(tested_levels(&[], 0.05), Vec::<f64>::new());
+}
+
+#[test]
+fn a_p_value_is_below_its_level_exactly_where_the_adjusted_one_is_below_the_level_of_all() {
+    for seed in 0..500u32 {
+        let p: Vec<f64> =
+            (0..seed % 9).map(|i| f64::from((seed * 7919 + i * 104_729) % 997) / 9970.0).collect();
+        for (index, (adjusted, level)) in holm(&p).into_iter().zip(tested_levels(&p, 0.05)).enumerate() {
+            assert_eq!(adjusted <= 0.05, p[index] <= level, "{p:?}: {index}");
+        }
+    }
+}
