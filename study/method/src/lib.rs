@@ -26,3 +26,7 @@ pub use adjust::{Compared, adjust, holm, tested_levels};
 pub use effect::{Effect, Finding};
 pub use summary::{Interval, Summary, median, median_interval, pseudo_median, quantile};
 pub use trial::{Arm, Plan, Stopped, Trial, Watch};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
