@@ -1,4 +1,4 @@
-//! The schema of a study's JSON file.
+//! The schema of a study's JSON file. The page `SCHEMA.md` of this crate is made of the comments here.
 //!
 //! Times are seconds or nanoseconds, sizes are bytes, effects are ratios, as the names of the fields say. A reader must
 //! accept fields that it does not know: a new field does not change [`VERSION`]. A field whose meaning changes, or that
@@ -9,6 +9,8 @@ mod figures;
 mod fill;
 mod machine;
 mod number;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
