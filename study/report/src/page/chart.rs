@@ -10,7 +10,7 @@ use plotters::prelude::*;
 
 use super::palette::{GRID, MUTED};
 use crate::error::Error;
-use crate::format::number;
+use crate::format::{bytes, number};
 
 /// Drawn units for each unit of the page: the crate draws at whole numbers, and lines at a quarter of them look smooth.
 pub(crate) const FINE: i32 = 4;
@@ -178,12 +178,10 @@ pub(crate) fn tick(value: f64) -> String {
 
 /// Writes two to a power, as short as a tick needs.
 fn power(exponent: f64) -> String {
-    const UNITS: [&str; 4] = ["", " Ki", " Mi", " Gi"];
-    let whole = exponent.round().max(0.0) as usize;
-    match UNITS.get(whole / 10) {
-        Some(unit) if (exponent - exponent.round()).abs() < 1e-9 && exponent >= 0.0 => {
-            format!("{}{unit}", 1u64 << (whole % 10))
-        }
-        _ => tick(exponent.exp2()),
-    }
+    if (0.0..50.0).contains(&exponent) { number(exponent.exp2().round()) } else { tick(exponent.exp2()) }
+}
+
+/// Writes two to a power of bytes.
+pub(crate) fn power_bytes(exponent: f64) -> String {
+    bytes(exponent.exp2().round())
 }

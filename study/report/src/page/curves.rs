@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use plotters::prelude::*;
 
-use super::chart::{Area, Axis, FINE, NARROW, Size, WIDE, axes, draw};
+use super::chart::{Area, Axis, FINE, NARROW, Size, WIDE, axes, draw, power_bytes};
 use super::palette::SERIES;
 use super::tables::{caption, rows};
 use crate::error::Error;
@@ -14,7 +14,16 @@ use crate::schema::{Curve, Point, Series};
 pub(super) fn figure(curve: &Curve, index: usize) -> Result<Markup, Error> {
     let by_powers =
         curve.x_by_powers && !curve.series.iter().flat_map(|line| &line.points).any(|point| point.x <= 0.0);
-    let lines: Vec<Line<'_>> = curve.series.iter().map(|series| Line::of(series, by_powers)).collect();
+    let (x_label, unit) = split_unit(&curve.x_label);
+    let unit = unit.filter(|_| by_powers);
+    let x_label = if unit.is_some() { x_label } else { &curve.x_label };
+    let shift = unit.unwrap_or(0.0);
+    let lines: Vec<Line<'_>> = curve.series.iter().map(|series| Line::of(series, by_powers, shift)).collect();
+    let scale = match (by_powers, unit) {
+        (false, _) => Places::Numbers,
+        (true, None) => Places::Powers,
+        (true, Some(_)) => Places::Sizes,
+    };
     let has_points = lines.iter().any(|line| !line.points.is_empty());
     Ok(html! {
         figure id=(format!("curve-{index}")) {
@@ -24,10 +33,10 @@ pub(super) fn figure(curve: &Curve, index: usize) -> Result<Markup, Error> {
                 p.axis { (curve.y_label) }
                 @for size in [WIDE, NARROW] {
                     (draw(size, &format!("{}: {} over {}", curve.title, curve.y_label, curve.x_label), |area| {
-                        lines_on(area, size, &lines, by_powers)
+                        lines_on(area, size, &lines, scale)
                     })?)
                 }
-                p.axis.right { (curve.x_label) }
+                p.axis.right { (x_label) }
             } @else {
                 p.none { "No point was measured." }
             }
@@ -37,6 +46,30 @@ pub(super) fn figure(curve: &Curve, index: usize) -> Result<Markup, Error> {
     })
 }
 
+/// How the horizontal axis is drawn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Places {
+    /// As numbers.
+    Numbers,
+    /// As powers of two.
+    Powers,
+    /// As powers of two that are sizes in bytes.
+    Sizes,
+}
+
+/// Splits the unit of a size from the name of an axis, and returns it as a power of two. Ticks of sizes have their units.
+fn split_unit(label: &str) -> (&str, Option<f64>) {
+    let bare = label.trim_end_matches([')', ' ']);
+    for (unit, power) in [("bytes", 0.0), ("KiB", 10.0), ("MiB", 20.0), ("GiB", 30.0)] {
+        if let Some(name) =
+            bare.strip_suffix(unit).filter(|name| name.ends_with([' ', '(', ',']) || name.is_empty())
+        {
+            return (name.trim_end_matches([' ', '(', ',']), Some(power));
+        }
+    }
+    (label, None)
+}
+
 /// The points of a series that can be drawn.
 struct Line<'a> {
     name: &'a str,
@@ -44,8 +77,8 @@ struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(series: &'a Series, by_powers: bool) -> Self {
-        let place = |x: f64| if by_powers { x.log2() } else { x };
+    fn of(series: &'a Series, by_powers: bool, shift: f64) -> Self {
+        let place = |x: f64| if by_powers { x.log2() + shift } else { x };
         let finite = |point: &Point| [place(point.x), point.y].iter().all(|value| value.is_finite());
         let mut points: Vec<Point> = series
             .points
@@ -61,15 +94,15 @@ impl<'a> Line<'a> {
     }
 }
 
-fn lines_on(area: &Area<'_>, size: Size, lines: &[Line<'_>], by_powers: bool) -> Result<(), String> {
+fn lines_on(area: &Area<'_>, size: Size, lines: &[Line<'_>], places: Places) -> Result<(), String> {
     let all = || lines.iter().flat_map(|line| &line.points);
     let least = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::INFINITY, f64::min);
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
     let (left, right) = (least(&mut all().map(|point| point.x)), most(&mut all().map(|point| point.x)));
-    let x = if by_powers {
-        Axis::of_powers(left, right, size.ticks)
-    } else {
-        Axis::over(left, right, size.ticks)
+    let x = match places {
+        Places::Numbers => Axis::over(left, right, size.ticks),
+        Places::Powers => Axis::of_powers(left, right, size.ticks),
+        Places::Sizes => Axis { write: power_bytes, ..Axis::of_powers(left, right, size.ticks) },
     };
     // A time has its zero in the picture, so that a curve does not look steeper than it is.
     let bottom = least(&mut all().map(|point| point.low)).min(0.0);

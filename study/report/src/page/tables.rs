@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::format::{UNKNOWN, quantity, sentence};
+use crate::format::{UNKNOWN, moment, quantity, sentence};
 use crate::schema::{Cell, Column, Table};
 
 /// The most rows that a table shows before its reader asks for more.
@@ -27,7 +27,7 @@ pub(crate) fn table(head: &[&str], words: usize, body: Vec<Vec<String>>) -> Mark
             table {
                 thead { tr { @for (index, name) in head.iter().enumerate() { th.num[index >= words] scope="col" { (name) } } } }
                 tbody {
-                    @for row in body { tr { @for (index, cell) in row.iter().enumerate() { td.num[index >= words] { (cell) } } } }
+                    @for row in body { tr { @for (index, cell) in row.iter().enumerate() { td.num[index >= words].long[is_long(cell)] { (cell) } } } }
                 }
             }
         }
@@ -70,7 +70,7 @@ fn block(table: &Table, shown: &[Vec<Cell>]) -> Markup {
                         @for (index, column) in table.columns.iter().enumerate() {
                             th.num[is_numeric(index)] scope="col" {
                                 (column.name)
-                                @if !column.unit.is_empty() && column.unit != "bytes" && !column.name.ends_with(&column.unit) {
+                                @if !column.unit.is_empty() && column.unit != "bytes" && column.unit != SINCE && !column.name.ends_with(&column.unit) {
                                     ", " (column.unit)
                                 }
                             }
@@ -81,7 +81,8 @@ fn block(table: &Table, shown: &[Vec<Cell>]) -> Markup {
                     @for row in shown {
                         tr {
                             @for (index, cell) in row.iter().enumerate() {
-                                td.num[is_numeric(index)] { (text(cell, table.columns.get(index))) }
+                                @let text = text(cell, table.columns.get(index));
+                                td.num[is_numeric(index)].long[is_long(&text)] { (text) }
                             }
                         }
                     }
@@ -91,19 +92,24 @@ fn block(table: &Table, shown: &[Vec<Cell>]) -> Markup {
     }
 }
 
-/// Tells whether a column's numbers are names, which are not grouped by thousands.
-fn has_names(column: &Column) -> bool {
-    let name = column.name.to_lowercase();
-    column.unit.is_empty()
-        && name
-            .split(|c: char| !c.is_alphanumeric())
-            .any(|word| matches!(word, "pid" | "id" | "inode" | "uid" | "fd" | "container"))
+/// Tells whether a text needs a wide column, even where that makes the table wider than a phone.
+fn is_long(text: &str) -> bool {
+    text.len() > 40
 }
+
+/// The unit of moments.
+const SINCE: &str = "s since 1970";
+
+/// Whole numbers below this one may be the names of processes, and are not grouped by thousands.
+const NAMES: f64 = 1e7;
 
 fn text(cell: &Cell, column: Option<&Column>) -> String {
     let unit = column.map_or("", |column| &column.unit);
     match cell {
-        Cell::Number(number) if column.is_some_and(has_names) && number.is_finite() => number.to_string(),
+        Cell::Number(number) if unit.is_empty() && *number == number.trunc() && number.abs() < NAMES => {
+            number.to_string()
+        }
+        Cell::Number(number) if unit == SINCE && *number >= 0.0 => moment(*number as u64),
         // The column's head has the unit, but for sizes, which have one each.
         Cell::Number(number) => quantity(*number, if unit == "bytes" { unit } else { "" }),
         Cell::Text(text) => text.clone(),

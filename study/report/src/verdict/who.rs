@@ -1,8 +1,8 @@
 //! The answer of `study linux who`: how much of the map is small, and the holders that break it.
 
 use super::Tone;
-use crate::format::{bytes, counted, page, share};
-use crate::schema::{Cell, MemoryMap, Study, Table};
+use crate::format::{counted, page, share};
+use crate::schema::{MemoryMap, Study};
 
 /// The id of the table whose rows are the processes that hold secret memory.
 pub const HOLDERS: &str = "holders";
@@ -13,9 +13,8 @@ pub(super) fn answer(study: &Study) -> (Tone, String, String) {
     let headline = match holders {
         Some(table) if table.rows.is_empty() => "No process that can be seen holds secret memory.".to_owned(),
         Some(table) => {
-            let held = held(table).map(|held| format!(", {} in all", bytes(held))).unwrap_or_default();
             let verb = if table.rows.len() == 1 { "has" } else { "have" };
-            format!("{} {verb} secret memory{held}.", counted(table.rows.len(), "holder"))
+            format!("{} {verb} secret memory.", counted(table.rows.len(), "holder"))
         }
         None => "The holders of secret memory could not be seen.".to_owned(),
     };
@@ -28,16 +27,6 @@ pub(super) fn answer(study: &Study) -> (Tone, String, String) {
     }
     let tone = if holders.is_some_and(|table| !table.rows.is_empty()) { Tone::More } else { Tone::Plain };
     (tone, headline, detail.trim().to_owned())
-}
-
-/// Returns the sum of the first column of bytes.
-fn held(table: &Table) -> Option<f64> {
-    let column = table.columns.iter().position(|column| column.unit == "bytes")?;
-    let numbers = table.rows.iter().filter_map(|row| match row.get(column) {
-        Some(Cell::Number(number)) => Some(*number),
-        _ => None,
-    });
-    Some(numbers.sum())
 }
 
 /// Says how much of the map each size of page has, the smallest first.
