@@ -105,4 +105,9 @@ impl<M: DerefMut<Target = [u64]>> Chase<M> {
         self.at = at;
         taken.as_nanos() as f64 / f64::from(loads)
     }
+
+    /// Returns the memory.
+    pub(crate) fn memory(&self) -> &M {
+        &self.memory
+    }
 }

@@ -94,7 +94,7 @@ fn controls_within(session: &Session, bytes: usize) -> Controls {
         Err(Fault::Cancelled) => {}
         Err(fault) => controls.omissions.push(Omission {
             part: "controls".into(),
-            why: format!("The memory for the controls could not be had: {fault}."),
+            why: format!("The memory for the controls could not be had or kept: {fault}."),
             remedy: "Stop other programs, or raise the limits of this process.".into(),
         }),
     }
@@ -156,6 +156,10 @@ impl Chases {
         }
         let trial = Trial::run(&mut arms, &plan, watch).map_err(Fault::Trial)?;
         drop(arms);
+        // The kernel may break and join pages at any time.
+        large.as_ref().map_or(Ok(()), |large| large.memory().must_be_large())?;
+        small.memory().must_be_small()?;
+        twin.memory().must_be_small()?;
         let mut samples = trial.samples.into_iter();
         let mut next = || samples.next().ok_or(Fault::Cancelled);
         Ok(Measured {

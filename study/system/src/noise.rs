@@ -38,17 +38,22 @@ const MOST_STEAL: f64 = 0.1;
 
 /// Measures the noise. `None` where the user ends the study meanwhile.
 pub fn noise(session: &Session) -> Option<Noise> {
+    noise_of(PIECES, session)
+}
+
+/// Measures the noise by so many pieces of work.
+fn noise_of(pieces: u64, session: &Session) -> Option<Noise> {
     let task = session.task("Measuring the machine's noise");
     let mut chase = Chase::over(vec![0; BYTES / size_of::<u64>()], Nodes::Lines, || session.is_ending())?;
     chase.follow(LOADS);
     let before = ticks();
     let mut times = Vec::new();
-    for piece in 0..PIECES {
+    for piece in 0..pieces {
         if session.is_ending() {
             return None;
         }
         times.push(chase.follow(LOADS));
-        task.set(piece + 1, PIECES);
+        task.set(piece + 1, pieces);
     }
     let rounds = session.plan(LARGEST_PUBLISHED, Default::default()).rounds_at_most;
     Some(judge(Summary::of(&times)?.spread(), before.zip(ticks()).and_then(stolen), rounds))

@@ -138,7 +138,23 @@ impl Buffer {
         buffers.try_into().map_err(|_| Fault::Cancelled)
     }
 
-    fn must_be_small(&self) -> Result<(), Fault> {
+    /// Verifies that the kernel maps nearly all of the buffer by large pages.
+    ///
+    /// # Errors
+    /// It does not, or does not say.
+    pub(super) fn must_be_large(&self) -> Result<(), Fault> {
+        let (large, bytes) = (self.large_bytes()?, self.inside.len());
+        if (large as f64) < MOST_OF_IT * bytes as f64 {
+            return Err(Fault::Small { share: 100.0 * large as f64 / bytes as f64, megabytes: bytes >> 20 });
+        }
+        Ok(())
+    }
+
+    /// Verifies that the kernel maps nothing of the buffer by large pages.
+    ///
+    /// # Errors
+    /// It does, or does not say.
+    pub(super) fn must_be_small(&self) -> Result<(), Fault> {
         if self.large_bytes()? > 0 { Err(Fault::Large) } else { Ok(()) }
     }
 

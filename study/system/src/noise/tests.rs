@@ -31,7 +31,7 @@ fn stolen_time_is_a_share_of_all_time_and_unknown_where_none_was_ever_stolen() {
 #[test]
 fn this_machine_has_a_noise() {
     let session = Session::quiet(std::env::temp_dir());
-    let noise = noise(&session).expect("a noise");
+    let noise = noise_of(20, &session).expect("a noise");
     assert!(noise.spread.is_finite() && noise.spread >= 0.0, "{noise:?}");
     session.end();
     assert_eq!(super::noise(&session), None);
