@@ -15,6 +15,9 @@ use crate::schema::{Comparison, Study};
 /// The most comparisons that are drawn; the table has all.
 const DRAWN: usize = 12;
 
+/// The most comparisons that are shown unasked.
+const SHOWN: usize = 6;
+
 /// The most points of an arm; of more samples, each so-manieth is drawn.
 const POINTS: usize = 120;
 
@@ -45,7 +48,13 @@ pub(super) fn figure(study: &Study) -> Result<Markup, Error> {
                 @if total > chosen.len() { "The " (chosen.len()) " largest effects of " (counted(total, "comparison")) ". " }
                 "Each point is one round. The box holds the middle half, its line is the median."
             }
-            div.panels { @for one in chosen { (panel(one)?) } }
+            div.panels { @for one in chosen.iter().take(SHOWN) { (panel(one)?) } }
+            @if chosen.len() > SHOWN {
+                details {
+                    summary { (chosen.len() - SHOWN) " more" }
+                    div.panels { @for one in &chosen[SHOWN..] { (panel(one)?) } }
+                }
+            }
             (table(study))
         }
     })
