@@ -31,9 +31,9 @@ pub enum Error {
     /// The hosted machine's CPU is not to be had.
     #[error(transparent)]
     Enter(#[from] EnterError),
-    /// The system refused a question.
-    #[error(transparent)]
-    System(#[from] std::io::Error),
+    /// The system does not tell how much memory it has.
+    #[error("the system does not tell how much memory is available; mount /proc")]
+    Unknown,
     /// A trial failed.
     #[error("{0}")]
     Trial(String),

@@ -14,6 +14,7 @@ use rhumb_machine::CpuId;
 
 use crate::backing::Backing;
 use crate::error::Error;
+use crate::sample::undisturbed_mean;
 
 const PAGE: u64 = 4096;
 
@@ -25,6 +26,9 @@ const SAMPLES: usize = 5;
 
 /// Accesses of a sample, and as many as half of them before it.
 const HOPS: u64 = 1 << 15;
+
+/// Accesses that are timed together.
+const STRETCH: u64 = 1 << 8;
 
 /// The ladders of several memories.
 #[derive(Clone, PartialEq, Debug)]
@@ -56,10 +60,12 @@ pub(crate) fn measure(
         backings.iter_mut().for_each(|backing| lay(backing, &chain));
         let mut samples = vec![Vec::with_capacity(SAMPLES); backings.len()];
         let mut order: Vec<usize> = (0..backings.len()).collect();
+        // Each sample goes on where the one before ended: a long chain's lines are then never nearer than they should be.
+        let mut places = vec![chain.first().copied().unwrap_or(0); backings.len()];
         for _ in 0..SAMPLES {
             order.shuffle(&mut random);
             for &which in &order {
-                samples[which].push(chase(&backings[which], chain.first().copied().unwrap_or(0))?);
+                samples[which].push(chase(&backings[which], &mut places[which])?);
             }
         }
         ladder.pages.push(pages);
@@ -90,37 +96,54 @@ fn lay(backing: &mut Backing, chain: &[u64]) {
     }
 }
 
-/// Returns nanoseconds for each access.
-fn chase(backing: &Backing, first: u64) -> Result<f64, Error> {
+/// Returns nanoseconds for each access from `place` on. Stretches in which the CPU was given to another program do not
+/// count.
+fn chase(backing: &Backing, place: &mut u64) -> Result<f64, Error> {
     let follow = |from: u64, hops: u64| (0..hops).fold(from, |at, _| backing.word(at));
-    let timed = || {
-        let warm = black_box(follow(first, HOPS / 2));
-        let began = Instant::now();
-        black_box(follow(warm, HOPS));
-        began.elapsed().as_secs_f64() * 1e9 / HOPS as f64
+    let mut timed = || {
+        let mut at = black_box(follow(*place, HOPS / 2));
+        let mut times = [0; (HOPS / STRETCH) as usize];
+        for time in &mut times {
+            let began = Instant::now();
+            at = black_box(follow(at, STRETCH));
+            *time = began.elapsed().as_nanos() as u64;
+        }
+        *place = at;
+        undisturbed_mean(&mut times) / STRETCH as f64
     };
     Ok(backing.machine().enter(CpuId::BOOT, |_| timed())?)
 }
 
-/// Returns the pages at which a ladder begins to rise above `floor`, the ladder of larger pages: the reach of each TLB
-/// that it leaves. Both are in nanoseconds by rung.
+/// Returns the pages at which a ladder begins to rise above `floor`, the ladder of larger pages. Both are in nanoseconds
+/// by rung. The first rises are those of the TLB's levels. Later ones are those of the caches that hold page tables.
 pub(crate) fn knees(pages: &[u64], floor: &[f64], ns: &[f64]) -> Vec<u64> {
     let Some(&nearest) = floor.first() else { return Vec::new() };
     let above: Vec<f64> = ns.iter().zip(floor).map(|(ns, floor)| (ns - floor).max(0.0)).collect();
     let mut knees = Vec::new();
-    // The level of the plateau that the ladder left last, and whether it still rises.
-    let (mut plateau, mut is_rising) = (above.first().copied().unwrap_or(0.0), false);
-    for (index, pair) in above.windows(2).enumerate() {
-        let rises = pair[1] > pair[0] * 1.15 + nearest * 0.1;
-        if rises && !is_rising && pair[1] > plateau * 1.15 + nearest * 0.1 {
-            knees.push(pages[index]);
+    // The ladder's level before it rises, and the last rung at that level.
+    let (mut level, mut last, mut is_rising) = (above.first().copied().unwrap_or(0.0), 0, false);
+    for rung in 1..above.len() {
+        let height = above[rung];
+        if is_rising {
+            if height <= above[rung - 1] * 1.05 + nearest * 0.05 {
+                (level, last, is_rising) = (height, rung, false);
+            }
+        } else if height <= level * 1.1 + nearest * 0.1 {
+            last = rung;
+        } else if height > level * 1.25 + nearest * 0.5 {
+            knees.push(pages[last]);
+            is_rising = true;
         }
-        if !rises {
-            plateau = plateau.max(pair[1]);
-        }
-        is_rising = rises;
     }
     knees
+}
+
+/// Tells whether a ladder, in nanoseconds by rung, rises within so few lines that the first cache holds all of them. With
+/// large pages none should: the TLB then holds smaller pieces than the pages are.
+pub(crate) fn is_fractured(pages: &[u64], ns: &[f64]) -> bool {
+    let Some(&nearest) = ns.first() else { return false };
+    // 256 lines of 64 bytes: half of the smallest first cache.
+    pages.iter().zip(ns).any(|(pages, ns)| *pages <= 256 && *ns > nearest * 1.5)
 }
 
 #[cfg(test)]

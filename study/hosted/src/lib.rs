@@ -43,7 +43,7 @@ mod workload;
 use std::time::{Duration, Instant};
 
 use rhumb_study_report::{Kind, Study};
-use rhumb_study_system::Session;
+use rhumb_study_system::{Session, available_bytes, measure_machine};
 
 use crate::arms::Arms;
 use crate::backing::Backing;
@@ -59,7 +59,8 @@ pub use options::{Options, list};
 /// is merely missing is an omission of the study.
 pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let began = Instant::now();
-    let program = Program::new(options, session.quick, options::available()?)?;
+    let available = available_bytes().ok_or(Error::Unknown)?;
+    let program = Program::new(options, session.quick, available)?;
     let mut study = session.begin_study(Kind::Hosted);
     let minutes = program.time.as_secs_f64() / 60.0;
     session.say(format!(
@@ -67,6 +68,7 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
         program.at_once,
         program.bytes >> 20
     ));
+    measure_machine(session, &mut study);
     let task = session.task("pages");
     let mut arms = Arms::find(&program, session);
     drop(task);

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use procfs::Current;
 use rhumb_machine::PageSize;
 
 use crate::backing::Pages;
@@ -125,15 +124,6 @@ fn cases(only: &[String], quick: bool) -> Result<Vec<Case>, Error> {
         }
     }
     Ok(cases)
-}
-
-/// Returns the memory that the system can give without swapping.
-///
-/// # Errors
-/// The system does not tell.
-pub(crate) fn available() -> Result<u64, Error> {
-    let meminfo = procfs::Meminfo::current().map_err(std::io::Error::other)?;
-    Ok(meminfo.mem_available.unwrap_or(meminfo.mem_free))
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {

@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 
 use rhumb_method::{Effect, Stopped};
 use rhumb_study_report::{
-    Bar, Bars, Cell, Column, Comparison, Control, ControlKind, Curve, Point, Series, Study, Table,
+    Bar, Bars, Cell, Column, Comparison, Control, ControlKind, Curve, Omission, Point, Series, Study, Table,
 };
 use rhumb_study_system::counters;
 
 use crate::arms::{Arm, Arms, Seen};
 use crate::backing::Pages;
 use crate::data::world::Placement;
-use crate::ladder::{Ladder, knees};
+use crate::ladder::{Ladder, is_fractured, knees};
 use crate::options::{Case, Program};
 use crate::rounds::{CONFIDENCE, Measured, Pairs};
 
 const PAGE: u64 = 4096;
 
-/// The chance below which same against same counts as different: the negative control fails once in a hundred studies
-/// of a sound machine.
+/// The chance below which same against same counts as different, as with the built-in controls.
 const CONTROL_LEVEL: f64 = 0.01;
+
+/// An effect of the same against the same up to this share is harmless: it is smaller than any that a study claims.
+const HARMLESS: f64 = 0.01;
 
 impl Case {
     fn id(self, arm: &str) -> String {
@@ -59,10 +61,17 @@ pub(crate) fn add_comparisons(study: &mut Study, arms: &Arms, measured: &Measure
     if twins.is_empty() {
         return;
     }
-    study.controls.push(negative_control(baseline, &twins, measured.stopped));
+    match negative_control(baseline, &twins, measured.stopped) {
+        Some(control) => study.controls.push(control),
+        None => study.omissions.push(Omission {
+            part: format!("the negative control: {baseline} against {baseline}"),
+            why: "There were too few rounds for an answer.".to_owned(),
+            remedy: "Give the study more --minutes, or a quieter machine.".to_owned(),
+        }),
+    }
     let column = |name: &str, unit: &str| Column { name: name.to_owned(), unit: unit.to_owned() };
     study.tables.push(Table {
-        id: "same-against-same".to_owned(),
+        id: "same-map".to_owned(),
         title: format!("{baseline} against {baseline} in other memory"),
         columns: ["workload", "user space", "data"]
             .map(|name| column(name, ""))
@@ -97,45 +106,44 @@ fn comparison(
     }
 }
 
-/// Returns the control in which the geometric mean of all cases is compared, the most sensitive there is.
-fn negative_control(baseline: Pages, twins: &[(&(Case, Arm), &Pairs)], stopped: Stopped) -> Control {
+/// Returns the control in which the geometric mean of all cases is compared, the most sensitive there is; `None` where
+/// the rounds were too few.
+fn negative_control(baseline: Pages, twins: &[(&(Case, Arm), &Pairs)], stopped: Stopped) -> Option<Control> {
     let rounds = twins.iter().map(|(_, pairs)| pairs.arm.len()).min().unwrap_or(0);
     let mean = |of: fn(&Pairs) -> &Vec<f64>| -> Vec<f64> {
         let in_round = |round: usize| twins.iter().map(|(_, pairs)| of(pairs)[round].ln()).sum::<f64>();
         (0..rounds).map(|round| (in_round(round) / twins.len() as f64).exp()).collect()
     };
     let (baseline_samples, arm_samples) = (mean(|pairs| &pairs.baseline), mean(|pairs| &pairs.arm));
-    let effect = Effect::of(&baseline_samples, &arm_samples, CONFIDENCE);
-    let passed = effect.is_none_or(|effect| effect.p >= CONTROL_LEVEL);
-    let verdict = match effect {
-        None => format!("{baseline} against {baseline}: too few rounds to tell them apart"),
-        Some(effect) => {
-            let ratio = format!(
-                "{baseline} against {baseline}: a ratio of {:.4} (p = {:.3})",
-                effect.ratio, effect.p
-            );
-            let follows = if passed { "no effect, as it must be" } else { "an effect where there is none" };
-            format!("{ratio}, {follows}")
-        }
+    let effect = Effect::of(&baseline_samples, &arm_samples, CONFIDENCE)?;
+    let percent = |ratio: f64| 100.0 * (ratio - 1.0);
+    let (off, low, high) = (percent(effect.ratio), percent(effect.low), percent(effect.high));
+    let passed = effect.p > CONTROL_LEVEL || (effect.ratio - 1.0).abs() <= HARMLESS;
+    let verdict = if passed {
+        format!(
+            "{baseline} against {baseline} in other memory showed no effect ({off:+.1} %, between {low:+.1} and \
+             {high:+.1} %), as it must."
+        )
+    } else {
+        format!(
+            "{baseline} against {baseline} in other memory differed by {off:+.1} % (between {low:+.1} and {high:+.1} %): \
+             other effects of this size may come from the place of the memory, too."
+        )
     };
-    Control {
-        kind: ControlKind::Negative,
-        comparison: Comparison {
-            id: "same-against-same".to_owned(),
-            family: "Controls".to_owned(),
-            workload: "all workloads, their geometric mean".to_owned(),
-            baseline: baseline.to_string(),
-            arm: format!("{baseline}, other memory"),
-            conditions: BTreeMap::new(),
-            unit: "ns".to_owned(),
-            baseline_samples,
-            arm_samples,
-            effect,
-            stopped,
-        },
-        passed,
-        verdict,
-    }
+    let comparison = Comparison {
+        id: "control/same-map".to_owned(),
+        family: "Controls".to_owned(),
+        workload: "all workloads, their geometric mean".to_owned(),
+        baseline: baseline.to_string(),
+        arm: format!("{baseline}, other memory"),
+        conditions: BTreeMap::new(),
+        unit: "ns".to_owned(),
+        baseline_samples,
+        arm_samples,
+        effect: Some(effect),
+        stopped,
+    };
+    Some(Control { kind: ControlKind::Negative, comparison, passed, verdict })
 }
 
 fn twin_row(case: Case, pairs: &Pairs) -> Vec<Cell> {
@@ -192,6 +200,14 @@ pub(crate) fn add_ladder(study: &mut Study, pages: &[Pages], ladder: &Ladder) {
             .to_owned(),
     });
     let Some(floor) = least.first() else { return };
+    if is_fractured(&ladder.pages, floor) {
+        study.notes.push(format!(
+            "Even {} slow down within 1 MiB, where the first cache holds all that is read: the TLB keeps smaller pieces \
+             of them. That is so where a hypervisor maps the machine's memory by small pages. Then the effects here are \
+             those of longer walks alone, and a machine with large pages below would show larger ones.",
+            pages[0]
+        ));
+    }
     let rows = pages.iter().zip(&least).skip(1).map(|(pages, ns)| {
         let knees = knees(&ladder.pages, floor, ns);
         let text =
@@ -205,12 +221,11 @@ pub(crate) fn add_ladder(study: &mut Study, pages: &[Pages], ladder: &Ladder) {
     study.tables.push(Table {
         id: "tlb-reach".to_owned(),
         title: "Where the ladder rises".to_owned(),
-        columns: vec![column("pages", ""), column("reach", ""), column("a miss in all of it, at most", "ns")],
+        columns: vec![column("pages", ""), column("rises from", ""), column("height at the end", "ns")],
         rows: rows.collect(),
-        caption:
-            "Reach: the memory at which a ladder begins to rise above the one of the largest pages. The last \
-                  column is the height above it at the end."
-                .to_owned(),
+        caption: "The memory from which on a ladder rises above the one of the largest pages. The first rises are the \
+                  reach of the TLB's levels, later ones that of the caches that hold page tables."
+            .to_owned(),
     });
 }
 
@@ -272,11 +287,11 @@ pub(crate) fn add_notes(study: &mut Study, program: &Program, measured: &Measure
     let mut notes = vec![
         format!(
             "Each arm had {} fresh direct maps of {} MiB, one after the other, half full of data at the same physical \
-             addresses as in the other arms; there were {} rounds in each, and a sample took some {} ms. So the luck of \
+             addresses as in the other arms; they served {} rounds, in which a sample took some {} ms. So the luck of \
              physical memory is part of the spread.",
             measured.memories,
             program.bytes >> 20,
-            measured.repeats,
+            measured.rounds,
             measured.sample.as_millis()
         ),
         "The broken blocks lie where they lay before and are mapped by 512 entries each, as in a kernel. A CPU that joins \

@@ -1,10 +1,16 @@
 //! One sample: nanoseconds for each operation of a workload in one arm.
 //!
-//! With a user space that competes, the operations come in batches. Only the batches are timed, and user space touches
-//! its pages between them: so the sample is what the kernel's operations take when they come back to a TLB that user
-//! space has used meanwhile. All of a sample runs on one thread that is bound to one core.
+//! Operations come in batches, each of which is timed by itself. With a user space that competes, user space touches its
+//! pages between batches, and this is not timed: so the sample is the time that the kernel's operations take when they
+//! come back to a TLB that user space has used meanwhile. All of a sample runs on one thread that is bound to one core.
+//!
+//! A batch takes microseconds, and a CPU that was given to another program for a while is away for milliseconds. So
+//! batches in which that happened are told by their length, and left out; on a busy machine they would be most of the
+//! sample.
 
 use std::time::{Duration, Instant};
+
+use rhumb_machine::Pinned;
 
 use crate::data::world::World;
 use crate::error::Error;
@@ -12,11 +18,15 @@ use crate::memory::on_cpu;
 use crate::rival::Rival;
 use crate::workload::{Chain, Workload};
 
-/// Operations of a batch: enough that the clock's own time, some 25 ns, does not matter.
-const BATCH: u64 = 16;
+/// Operations of a batch while user space is idle, and while it competes. The clock's own time, some 50 ns for each
+/// batch, is in all arms alike. User space's touches are to come often.
+const BATCH: (u64, u64) = (64, 16);
 
-/// One part of the batches in this many is run before the clock starts, to bring the caches to the workload.
+/// One part of the batches in this many is run before those that count, to bring the caches to the workload.
 const WARM_UP: u64 = 6;
+
+/// A batch of more than so many times the median was interrupted.
+const INTERRUPTED: u64 = 4;
 
 /// Takes a sample of `batches` batches.
 ///
@@ -29,34 +39,59 @@ pub(crate) fn sample(
     chain: &mut Chain,
     batches: u64,
 ) -> Result<f64, Error> {
+    let batch = batch(rival.is_some());
     on_cpu(world, |world, pinned| {
-        let mut run = |batches: u64| match rival {
-            None => {
-                let began = Instant::now();
-                workload.run(world, pinned, chain, batches * BATCH)?;
-                Ok(began.elapsed())
-            }
-            Some(rival) => {
-                let mut spent = Duration::ZERO;
-                for _ in 0..batches {
-                    rival.touch();
-                    let began = Instant::now();
-                    workload.run(world, pinned, chain, BATCH)?;
-                    spent += began.elapsed();
-                }
-                Ok::<_, Error>(spent)
-            }
-        };
-        run(batches.div_ceil(WARM_UP))?;
-        let spent = run(batches)?;
-        // A clock that did not move would make a sample of 0, which no time is.
-        Ok(spent.as_secs_f64().max(1e-9) * 1e9 / (batches * BATCH) as f64)
+        let mut times = vec![0; batches as usize];
+        let warm_up = (batches.div_ceil(WARM_UP) as usize).min(times.len());
+        run(world, pinned, workload, rival, chain, batch, &mut times[..warm_up])?;
+        run(world, pinned, workload, rival, chain, batch, &mut times)?;
+        Ok(undisturbed_mean(&mut times) / batch as f64)
     })?
 }
 
-/// Returns how many operations a sample of `batches` batches runs, those before the clock starts included.
+const fn batch(competes: bool) -> u64 {
+    if competes { BATCH.1 } else { BATCH.0 }
+}
+
+/// Runs a batch for each of `times`, and writes there how many nanoseconds it took.
+fn run(
+    world: &mut World,
+    pinned: Pinned<'_>,
+    workload: Workload,
+    rival: &mut Option<Rival>,
+    chain: &mut Chain,
+    batch: u64,
+    times: &mut [u64],
+) -> Result<(), Error> {
+    for time in times {
+        if let Some(rival) = rival {
+            rival.touch();
+        }
+        let began = Instant::now();
+        workload.run(world, pinned, chain, batch)?;
+        *time = began.elapsed().as_nanos() as u64;
+    }
+    Ok(())
+}
+
+/// Returns the mean of the times that were not interrupted.
+pub(crate) fn undisturbed_mean(times: &mut [u64]) -> f64 {
+    if times.is_empty() {
+        return 0.0;
+    }
+    let middle = times.len() / 2;
+    let (_, &mut median, _) = times.select_nth_unstable(middle);
+    // A clock that did not move would make a time of 0, which none is.
+    let median = median.max(1);
+    let kept = times.iter().filter(|time| **time <= median * INTERRUPTED);
+    let (sum, count) = kept.fold((0, 0u64), |(sum, count), time| (sum + time, count + 1));
+    (sum as f64 / count.max(1) as f64).max(1.0)
+}
+
+/// Returns how many operations a sample of `batches` batches runs while user space is idle, those that do not count
+/// included.
 pub(crate) const fn operations(batches: u64) -> u64 {
-    (batches + batches.div_ceil(WARM_UP)) * BATCH
+    (batches + batches.div_ceil(WARM_UP)) * batch(false)
 }
 
 /// Returns how many batches take about `wanted`, user space's time included. The world is used up by this: it has done
@@ -77,8 +112,11 @@ pub(crate) fn calibrate(
         let took = began.elapsed();
         if took * 4 >= wanted || batches > 1 << 24 {
             let scale = wanted.as_secs_f64() / took.as_secs_f64().max(1e-9);
-            return Ok(((batches as f64 * scale) as u64).max(1));
+            return Ok(((batches as f64 * scale) as u64).max(16));
         }
         batches *= 2;
     }
 }
+
+#[cfg(test)]
+mod tests;

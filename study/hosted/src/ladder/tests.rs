@@ -60,3 +60,13 @@ fn a_flat_ladder_has_no_knee() {
     let slow: Vec<f64> = pages.iter().map(|pages| 2.0 + *pages as f64).collect();
     assert!(knees(&pages, &slow, &slow).is_empty());
 }
+
+#[test]
+fn pieces_smaller_than_pages_are_seen() {
+    let pages = rungs(1 << 18);
+    let whole = model(&pages, &[(4096.0, 3.0)]);
+    assert!(!is_fractured(&pages, &whole));
+    // Each access to a large page misses the 96 entries of a first-level TLB, as if the page were small.
+    assert!(is_fractured(&pages, &model(&pages, &[(96.0, 2.5)])));
+    assert!(!is_fractured(&[], &[]));
+}

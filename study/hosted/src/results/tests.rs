@@ -24,10 +24,10 @@ fn pairs(ratio: f64) -> Pairs {
 fn same_against_same_passes_and_a_planted_difference_fails() {
     let key = (CASE, Arm::Again);
     let same = pairs(1.0);
-    let control = negative_control(Pages::Gib, &[(&key, &same)], Stopped::Rounds);
+    let control = negative_control(Pages::Gib, &[(&key, &same)], Stopped::Rounds).unwrap();
     assert!(control.passed, "{}", control.verdict);
     let different = pairs(1.02);
-    let control = negative_control(Pages::Gib, &[(&key, &different)], Stopped::Rounds);
+    let control = negative_control(Pages::Gib, &[(&key, &different)], Stopped::Rounds).unwrap();
     assert!(!control.passed, "{}", control.verdict);
     assert!((control.comparison.effect.unwrap().ratio - 1.02).abs() < 0.003);
 }
@@ -35,7 +35,15 @@ fn same_against_same_passes_and_a_planted_difference_fails() {
 #[test]
 fn one_bad_case_of_several_moves_the_mean() {
     let key = (CASE, Arm::Again);
-    let control = negative_control(Pages::Gib, &[(&key, &pairs(1.0)), (&key, &pairs(1.04))], Stopped::Rounds);
+    let control =
+        negative_control(Pages::Gib, &[(&key, &pairs(1.0)), (&key, &pairs(1.04))], Stopped::Rounds).unwrap();
     assert!(!control.passed);
     assert!((control.comparison.effect.unwrap().ratio - 1.02).abs() < 0.003);
+}
+
+#[test]
+fn too_few_rounds_are_no_control() {
+    let key = (CASE, Arm::Again);
+    let few = Pairs { baseline: vec![1.0, 2.0], arm: vec![1.0, 2.0] };
+    assert!(negative_control(Pages::Gib, &[(&key, &few)], Stopped::Time).is_none());
 }
