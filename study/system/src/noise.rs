@@ -29,8 +29,8 @@ const LARGEST_PUBLISHED: f64 = 0.04;
 /// The spread of a normal distribution is 1.35 times its deviation; the difference of two arms deviates 1.41 times as much
 /// as each; the deviation of the estimate, which is 1.02 times that of the mean, is seen in 80 of 100 cases where the
 /// effect is 4.2 times as large: 3.4 for the level of 0.05 among 50 comparisons with its allowance for early stops, and
-/// 0.84. So 1.41 / 1.35 * 1.02 * 4.2.
-const SMALLEST_BY_SPREAD: f64 = 4.5;
+/// 0.84. So 1.41 / 1.35 * 1.02 * 4.2, and a tenth more for the caution with which an effect states it.
+const SMALLEST_BY_SPREAD: f64 = 5.0;
 
 /// The share of stolen time above which a machine is hopeless: the hypervisor then takes whole time slices from one sample
 /// in ten or more, whatever the quartiles say.

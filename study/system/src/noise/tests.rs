@@ -1,3 +1,5 @@
+use rhumb_method::Effect;
+
 use super::*;
 
 #[test]
@@ -35,4 +37,29 @@ fn this_machine_has_a_noise() {
     assert!(noise.spread.is_finite() && noise.spread >= 0.0, "{noise:?}");
     session.end();
     assert_eq!(super::noise(&session), None);
+}
+
+/// Returns samples around 100 whose logarithms are off by 1 %, as sums of twelve numbers are: nearly normally.
+fn samples(count: usize, mut state: u64) -> Vec<f64> {
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    (0..count).map(|_| 100.0 * (0.01 * ((0..12).map(|_| next()).sum::<f64>() - 6.0)).exp()).collect()
+}
+
+#[test]
+fn the_smallest_effect_that_is_promised_is_the_one_that_trials_find_among_fifty_comparisons() {
+    for rounds in [40, 200] {
+        let mut shares = Vec::new();
+        for seed in 0..50 {
+            let (baseline, arm) = (samples(rounds, 2 * seed), samples(rounds, 2 * seed + 1));
+            let effect = Effect::of(&baseline, &arm, 1.0 - 0.05 / 50.0).expect("an effect");
+            let spread = Summary::of(&baseline).expect("samples").spread();
+            let promised = SMALLEST_BY_SPREAD * spread / (rounds as f64).sqrt();
+            shares.push(effect.smallest_detectable.expect("rounds enough") / promised);
+        }
+        let share = Summary::of(&shares).expect("shares").median;
+        assert!((0.8..1.25).contains(&share), "{rounds} rounds: {share} of what was promised");
+    }
 }
