@@ -12,7 +12,7 @@ use crate::format::{counted, moment, sentence, span};
 use crate::schema::{ControlKind, Study};
 use crate::verdict::{Tone, verdict};
 
-pub(crate) use rows::{Row, forest};
+pub(crate) use rows::{Row, Scale, forest};
 
 /// The widest that sentences get: longer lines are hard to read.
 const WIDEST: usize = 110;
@@ -130,18 +130,21 @@ pub fn summary(study: &Study, screen: Screen) -> String {
     }
     let mut rows: Vec<Row> = crate::verdict::effects(study)
         .into_iter()
-        .map(|(one, effect)| Row { label: format!("{}: {}", one.workload, one.arm), effect: *effect })
+        .map(|(one, effect)| {
+            let conditions = one.conditions.iter().map(|(name, value)| format!(", {name}: {value}"));
+            let label = format!("{}: {}{}", one.workload, one.arm, conditions.collect::<String>());
+            Row { label, effect: *effect }
+        })
         .collect();
     rows.sort_by(|one, other| other.effect.ratio.total_cmp(&one.effect.ratio));
     if !rows.is_empty() {
         lines.push(String::new());
         let total = rows.len();
         let rows = rows::ends(rows, EFFECTS);
-        lines.extend(forest(&rows, screen));
+        let scale = Scale::over(rows.iter().map(|row| &row.effect));
+        lines.extend(forest(&rows, &scale, screen));
         if rows.len() < total {
-            lines.push(
-                screen.paint(&format!("({} of {total}, the largest and the smallest)", rows.len()), dim),
-            );
+            lines.push(screen.paint(&format!("({} of {total}: both ends)", rows.len()), dim));
         }
     }
     if !study.omissions.is_empty() {

@@ -14,8 +14,8 @@ mod tests;
 use rhumb_method::Effect;
 use statrs::distribution::{ChiSquared, ContinuousCDF, Normal, StudentsT};
 
-/// The fewest machines that are summarised.
-const FEWEST: usize = 3;
+/// The fewest machines that are summarised: fewer say little of a population.
+const FEWEST: usize = 5;
 
 /// The confidence of the summary's intervals.
 pub(super) const CONFIDENCE: f64 = 0.95;
@@ -42,7 +42,7 @@ pub struct Pooled {
 /// The logarithm of a ratio, and the variance with which a machine knows it.
 type Known = (f64, f64);
 
-/// Returns the summary of at least three effects; `None` of fewer.
+/// Returns the summary of at least five effects; `None` of fewer.
 pub(super) fn pooled(effects: &[Effect]) -> Option<Pooled> {
     pool(&known(effects))
 }

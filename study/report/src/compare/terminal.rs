@@ -4,7 +4,7 @@ use console::Style;
 
 use super::{Compared, FEW, Joined};
 use crate::format::{change, counted, interval};
-use crate::terminal::{Row, Screen, forest};
+use crate::terminal::{Row, Scale, Screen, forest};
 
 /// The most rows of which all machines are shown.
 const ROWS: usize = 12;
@@ -25,13 +25,16 @@ impl Compared {
         rows.extend(
             self.rows.iter().filter(|row| !row.differs() && row.effects.iter().flatten().count() > 1),
         );
-        for row in rows.iter().take(ROWS) {
+        let total = rows.len();
+        rows.truncate(ROWS);
+        let scale = Scale::over(rows.iter().flat_map(|row| row.effects.iter().flatten()));
+        for row in &rows {
             lines.push(String::new());
-            lines.extend(self.row(row, screen));
+            lines.extend(self.row(row, &scale, screen));
         }
-        if rows.len() > ROWS {
+        if total > ROWS {
             lines.push(String::new());
-            lines.push(format!("({} more on the page)", counted(rows.len() - ROWS, "comparison")));
+            lines.push(format!("({} more on the page)", counted(total - ROWS, "comparison")));
         }
         if !self.differences.is_empty() {
             let facts: Vec<&str> = self.differences.iter().map(|difference| &*difference.fact).collect();
@@ -41,7 +44,7 @@ impl Compared {
         lines.join("\n") + "\n"
     }
 
-    fn row(&self, row: &Joined, screen: Screen) -> Vec<String> {
+    fn row(&self, row: &Joined, scale: &Scale, screen: Screen) -> Vec<String> {
         let mark = if row.differs() { " (they disagree)" } else { "" };
         let mut lines = vec![screen.wrap(&format!("{}, {}{mark}", row.workload, row.versus), 0)];
         if self.sides.len() <= FEW {
@@ -52,7 +55,7 @@ impl Compared {
                     Some(Row { label: format!("  {}{void}", side.label), effect: (*effect)? })
                 })
                 .collect();
-            lines.extend(forest(&rows, screen));
+            lines.extend(forest(&rows, scale, screen));
         } else if let Some([least, first, median, third, most]) = row.quantiles {
             let text = format!(
                 "median {}, middle half {}, all {}",

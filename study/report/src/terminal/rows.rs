@@ -26,87 +26,97 @@ pub(super) fn ends(mut rows: Vec<Row>, most: usize) -> Vec<Row> {
     rows
 }
 
-/// Returns a line for each row: name, effect, interval, and, where there is room, the interval drawn. All drawings have
-/// the same scale, which is logarithmic.
-pub(crate) fn forest(rows: &[Row], screen: Screen) -> Vec<String> {
+/// The fewest columns of a drawing.
+const LEAST: usize = 16;
+
+/// The most columns of a drawing.
+const DRAWN: usize = 32;
+
+/// Returns each row's name, effect, interval, and, where there is room, the interval drawn over `scale`.
+pub(crate) fn forest(rows: &[Row], scale: &Scale, screen: Screen) -> Vec<String> {
     let numbers: Vec<(String, String)> = rows
         .iter()
         .map(|row| {
-            (change(row.effect.ratio), {
-                let (low, high) = shown_interval(&row.effect);
-                interval(low, high)
-            })
+            let (low, high) = shown_interval(&row.effect);
+            (change(row.effect.ratio), format!("[{}]", interval(low, high)))
         })
         .collect();
-    let widest = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
-    let effect = widest(&mut numbers.iter().map(|(effect, _)| measure_text_width(effect)));
-    let between = widest(&mut numbers.iter().map(|(_, interval)| measure_text_width(interval)));
-    let longest = widest(&mut rows.iter().map(|row| measure_text_width(&row.label)));
-    let room = screen.width.saturating_sub(effect + between + 6);
-    let drawn = if room >= 56 { (room - 34).min(40) } else { 0 };
-    let label = longest.min(room.saturating_sub(drawn + 2)).max(12);
-    let scale = Scale::of(rows, drawn);
-    rows.iter()
-        .zip(numbers)
-        .map(|(row, (ratio, between_text))| {
-            let style = match row.effect.finding() {
-                Finding::More => Style::new().red(),
-                Finding::Less => Style::new().green(),
-                Finding::Unseen => Style::new().dim(),
-            };
-            let name = truncate_str(&visible(&row.label), label, "…").into_owned();
-            let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(measure_text_width(text)));
-            let line = format!(
-                "{}  {}{}  [{}]{}",
-                pad(&name, label),
-                pad(&ratio, effect),
-                screen.paint(&ratio, style.clone()),
-                between_text,
-                pad(&between_text, between)
-            );
-            let drawing = if drawn > 0 {
-                format!("  {}", screen.paint(&scale.draw(&row.effect), style))
-            } else {
-                String::new()
-            };
-            format!("{name}{line}{drawing}").trim_end().to_owned()
-        })
-        .collect()
+    let names: Vec<String> = rows.iter().map(|row| visible(&row.label)).collect();
+    let widest = |texts: &mut dyn Iterator<Item = &String>| {
+        texts.map(|text| measure_text_width(text)).max().unwrap_or(0)
+    };
+    let ratio_width = widest(&mut numbers.iter().map(|(ratio, _)| ratio));
+    let interval_width = widest(&mut numbers.iter().map(|(_, interval)| interval));
+    let longest = widest(&mut names.iter());
+    let room = screen.width.saturating_sub(ratio_width + interval_width + 4);
+    // A name that would be cut beside its numbers has a line of its own.
+    let is_beside = longest + 2 + LEAST <= room;
+    let name_width = if is_beside { longest } else { 2 };
+    let drawn = room.saturating_sub(name_width + 2).min(DRAWN);
+    let drawn = if drawn < LEAST { 0 } else { drawn };
+    let mut lines = Vec::new();
+    for ((row, name), (ratio, between)) in rows.iter().zip(names).zip(numbers) {
+        let style = match row.effect.finding() {
+            Finding::More => Style::new().red(),
+            Finding::Less => Style::new().green(),
+            Finding::Unseen => Style::new().dim(),
+        };
+        let pad = |text: &str, width: usize| " ".repeat(width.saturating_sub(measure_text_width(text)));
+        let name = if is_beside {
+            name
+        } else {
+            lines.push(truncate_str(&name, screen.width, "…").into_owned());
+            String::new()
+        };
+        let mut line = format!(
+            "{name}{}  {}{}  {between}",
+            pad(&name, name_width),
+            pad(&ratio, ratio_width),
+            screen.paint(&ratio, style.clone())
+        );
+        if drawn > 0 {
+            line += &pad(&between, interval_width);
+            line += &format!("  {}", screen.paint(&scale.draw(&row.effect, drawn), style));
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    lines
 }
 
-/// The places of ratios in a line of characters.
-struct Scale {
+/// The range of ratios that drawings share. They are logarithmic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scale {
     low: f64,
     high: f64,
-    width: usize,
 }
 
 impl Scale {
-    fn of(rows: &[Row], width: usize) -> Self {
-        let logs = rows
-            .iter()
-            .flat_map(|row| {
-                let (low, high) = shown_interval(&row.effect);
+    /// Returns a scale with all intervals in it.
+    pub(crate) fn over<'a>(effects: impl Iterator<Item = &'a Effect>) -> Self {
+        let logs = effects
+            .flat_map(|effect| {
+                let (low, high) = shown_interval(effect);
                 [low.ln(), high.ln()]
             })
             .filter(|log| log.is_finite());
         let (low, high) = logs.fold((-0.01f64, 0.01f64), |(low, high), log| (low.min(log), high.max(log)));
-        Self { low, high, width }
+        Self { low, high }
     }
 
-    fn place(&self, ratio: f64) -> usize {
+    fn place(&self, ratio: f64, width: usize) -> usize {
         let part = (ratio.ln() - self.low) / (self.high - self.low);
-        (part.clamp(0.0, 1.0) * (self.width - 1) as f64).round() as usize
+        (part.clamp(0.0, 1.0) * (width - 1) as f64).round() as usize
     }
 
     /// Draws an interval with its effect, over the line of no effect.
-    fn draw(&self, effect: &Effect) -> String {
-        let mut line = vec![' '; self.width];
-        line[self.place(1.0)] = '┊';
+    fn draw(&self, effect: &Effect, width: usize) -> String {
         let (low, high) = shown_interval(effect);
-        let (low, high) = (self.place(low), self.place(high));
+        let (low, high) = (self.place(low, width), self.place(high, width));
+        let mut line = vec![' '; width];
         line[low.min(high)..=high.max(low)].fill('─');
-        line[self.place(effect.ratio)] = '●';
+        let zero = self.place(1.0, width);
+        line[zero] = if line[zero] == ' ' { '┊' } else { '┼' };
+        line[self.place(effect.ratio, width)] = '●';
         line.into_iter().collect()
     }
 }

@@ -32,8 +32,8 @@ fn the_summary_is_that_of_another_program() {
 
 #[test]
 fn few_machines_have_no_summary() {
-    assert_eq!(pool(&TRIALS[..2]), None);
-    assert!(pool(&TRIALS[..3]).is_some());
+    assert_eq!(pool(&TRIALS[..4]), None);
+    assert!(pool(&TRIALS[..5]).is_some());
 }
 
 #[test]
