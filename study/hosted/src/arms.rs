@@ -43,13 +43,18 @@ pub(crate) struct Arms {
 }
 
 impl Arms {
-    /// Tries all arms of the program.
-    pub(crate) fn find(program: &Program, session: &Session) -> Self {
+    /// Takes the largest pages from the system, which has them as long as nothing else has taken pieces of them.
+    pub(crate) fn begin(program: &Program, session: &Session) -> Self {
         let mut arms = Self::default();
-        let bytes = program.bytes;
-        if bytes.is_multiple_of(PageSize::Size1G.bytes()) {
-            arms.reserve(session, PageSize::Size1G, 2 * bytes);
+        if program.bytes.is_multiple_of(PageSize::Size1G.bytes()) {
+            arms.reserve(session, PageSize::Size1G, 2 * program.bytes);
         }
+        arms
+    }
+
+    /// Tries all arms of the program.
+    pub(crate) fn find(mut self, program: &Program, session: &Session) -> Self {
+        let (arms, bytes) = (&mut self, program.bytes);
         for &pages in &program.arms {
             if session.is_ending() {
                 break;
@@ -74,7 +79,7 @@ impl Arms {
                 Err(refusal) => arms.omissions.push(omission(pages.to_string(), refusal)),
             }
         }
-        arms
+        self
     }
 
     /// Tries the baseline once more, beside the first.

@@ -68,9 +68,10 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
         program.at_once,
         program.bytes >> 20
     ));
+    let arms = Arms::begin(&program, session);
     measure_machine(session, &mut study);
-    let task = session.task("pages");
-    let mut arms = Arms::find(&program, session);
+    let task = session.task("Pages");
+    let mut arms = arms.find(&program, session);
     drop(task);
     study.omissions.extend(arms.omissions.iter().cloned());
     results::add_pages(&mut study, &program, &arms.seen);
@@ -81,7 +82,7 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     }
     climb(&mut study, &program, std::mem::take(&mut arms.whole), session)?;
     if arms.seen.len() >= 2 && !session.is_ending() {
-        let task = session.task("workloads");
+        let task = session.task("Workloads");
         let precision = if session.quick { 0.02 } else { 0.01 };
         let measured = rounds::run(&program, &arms, session, &task, precision, began + program.time)?;
         results::add_comparisons(&mut study, &arms, &measured);
@@ -101,7 +102,7 @@ fn climb(
     mut backings: Vec<Backing>,
     session: &Session,
 ) -> Result<(), Error> {
-    let task = session.task("reach of the TLB");
+    let task = session.task("The reach of the TLB");
     let pages: Vec<_> = backings.iter().map(Backing::pages).collect();
     // A tenth of the time: the ladder is a check, and no result.
     let end = Instant::now() + (program.time / 10).max(Duration::from_secs(1));

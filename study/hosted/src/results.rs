@@ -176,6 +176,9 @@ pub(crate) fn add_counts(study: &mut Study, arms: &Arms, measured: &Measured) {
 
 /// Adds the ladder, and the reach of TLBs that follows from it.
 pub(crate) fn add_ladder(study: &mut Study, pages: &[Pages], ladder: &Ladder) {
+    if ladder.pages.is_empty() {
+        return;
+    }
     // The least of several samples: what disturbs an access only makes it longer.
     let least_of = |samples: &Vec<f64>| samples.iter().copied().min_by(f64::total_cmp);
     let least: Vec<Vec<f64>> =
