@@ -90,6 +90,20 @@ pub fn median_interval(values: &[f64], confidence: f64) -> Option<Interval> {
     Some(Interval { low: sorted[outside], high: sorted[sorted.len() - 1 - outside], confidence })
 }
 
+/// A batch that took more than so many times the median was interrupted.
+const INTERRUPTED: f64 = 4.0;
+
+/// Returns the mean time of those batches of one sample that ran undisturbed; `None` of nothing.
+///
+/// A batch takes a part of a millisecond, and a CPU that was given to another program is away for milliseconds. So the
+/// batches in which that happened are told by their length. On a busy machine they would be most of the sample.
+pub fn undisturbed_mean(batches: &[f64]) -> Option<f64> {
+    let longest = INTERRUPTED * median(batches)?;
+    let kept = batches.iter().filter(|time| **time <= longest);
+    let (sum, count) = kept.fold((0.0, 0.0), |(sum, count), time| (sum + time, count + 1.0));
+    Some(sum / count)
+}
+
 /// Returns the pseudo-median of Hodges and Lehmann (1963): the median of the means of all pairs; `None` of nothing.
 ///
 /// Cost: the square of the number of values.

@@ -8,6 +8,8 @@ use std::hint::black_box;
 use std::ops::DerefMut;
 use std::time::Instant;
 
+use rhumb_method::undisturbed_mean;
+
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +21,9 @@ const PAGE_WORDS: usize = 512;
 
 /// Nodes that are written or visited between two looks at the wish to end.
 const STRETCH: usize = 1 << 16;
+
+/// Loads that are timed together: 25 to 100 microseconds.
+const BATCH: usize = 256;
 
 /// The places of a chase's nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,24 +91,32 @@ impl<M: DerefMut<Target = [u64]>> Chase<M> {
             if is_cancelled() {
                 return None;
             }
-            self.follow(STRETCH as u32);
+            self.load(STRETCH);
         }
         Some(self)
     }
 
-    /// Follows the chase for so many loads, from where it stopped, and returns the nanoseconds of one load.
-    pub(crate) fn follow(&mut self, loads: u32) -> f64 {
+    /// Follows the chase for so many batches of loads, from where it stopped, and returns the nanoseconds of one load.
+    /// Batches in which the CPU was given to another program do not count.
+    pub(crate) fn follow(&mut self, batches: u32) -> f64 {
+        let time = |_| {
+            let began = Instant::now();
+            self.load(BATCH);
+            began.elapsed().as_nanos() as f64 / BATCH as f64
+        };
+        let times: Vec<f64> = (0..batches).map(time).collect();
+        undisturbed_mean(&times).unwrap_or(0.0)
+    }
+
+    /// Follows the chase for so many loads.
+    fn load(&mut self, loads: usize) {
         let memory: &[u64] = &self.memory;
         let mut at = self.at;
-        let began = Instant::now();
         for _ in 0..loads {
             // Each node has the place of another.
             at = memory.get(at).map_or(0, |next| *next as usize);
         }
-        let at = black_box(at);
-        let taken = began.elapsed();
-        self.at = at;
-        taken.as_nanos() as f64 / f64::from(loads)
+        self.at = black_box(at);
     }
 
     /// Returns the memory.

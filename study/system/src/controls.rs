@@ -39,8 +39,8 @@ const LEAST_BYTES: usize = 128 << 20;
 /// Buffers: one in large pages, two in small ones.
 const BUFFERS: usize = 3;
 
-/// Loads of one sample: 5 to 20 ms.
-const LOADS: u32 = 50_000;
+/// Batches of loads in one sample, which takes 5 to 20 ms.
+const BATCHES: u32 = 200;
 
 /// The wanted precision of both comparisons.
 const PRECISION: f64 = 0.01;
@@ -149,10 +149,10 @@ impl Chases {
     fn measure(&mut self, session: &Session, watch: &dyn Watch) -> Result<Measured, Fault> {
         let plan = session.plan(PRECISION, Duration::from_secs(if session.quick { 8 } else { 40 }));
         let Self { large, small, twin, bytes } = self;
-        let mut arms = vec![Arm::new("4-KiB pages", || Ok(small.follow(LOADS)))];
-        arms.push(Arm::new("4-KiB pages again", || Ok(twin.follow(LOADS))));
+        let mut arms = vec![Arm::new("4-KiB pages", || Ok(small.follow(BATCHES)))];
+        arms.push(Arm::new("4-KiB pages again", || Ok(twin.follow(BATCHES))));
         if let Ok(large) = large {
-            arms.push(Arm::new("2-MiB pages", || Ok(large.follow(LOADS))));
+            arms.push(Arm::new("2-MiB pages", || Ok(large.follow(BATCHES))));
         }
         let trial = Trial::run(&mut arms, &plan, watch).map_err(Fault::Trial)?;
         drop(arms);

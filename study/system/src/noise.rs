@@ -14,8 +14,8 @@ mod tests;
 /// is in it.
 const BYTES: usize = 64 << 20;
 
-/// Loads of one piece of work: some milliseconds.
-const LOADS: u32 = 32 << 10;
+/// Batches of loads in one piece of work, which takes some milliseconds.
+const BATCHES: u32 = 128;
 
 /// Pieces of work: enough that a quartile is known to a few percent of itself.
 const PIECES: u64 = 200;
@@ -45,14 +45,14 @@ pub fn noise(session: &Session) -> Option<Noise> {
 fn noise_of(pieces: u64, session: &Session) -> Option<Noise> {
     let task = session.task("Measuring the machine's noise");
     let mut chase = Chase::over(vec![0; BYTES / size_of::<u64>()], Nodes::Lines, || session.is_ending())?;
-    chase.follow(LOADS);
+    chase.follow(BATCHES);
     let before = ticks();
     let mut times = Vec::new();
     for piece in 0..pieces {
         if session.is_ending() {
             return None;
         }
-        times.push(chase.follow(LOADS));
+        times.push(chase.follow(BATCHES));
         task.set(piece + 1, pieces);
     }
     let rounds = session.plan(LARGEST_PUBLISHED, Default::default()).rounds_at_most;

@@ -68,3 +68,11 @@ fn the_spread_is_a_share_of_the_median() {
     close(summary.spread(), 0.1);
     assert_eq!(Summary::of(&[0.0, 0.0]).expect("values").spread(), 0.0);
 }
+
+#[test]
+fn a_batch_that_was_interrupted_is_left_out_and_one_that_was_slow_is_not() {
+    assert_eq!(undisturbed_mean(&[1.0, 1.0, 1.0, 2.0, 3.0, 1000.0]), Some(1.6));
+    assert_eq!(undisturbed_mean(&[5.0]), Some(5.0));
+    assert_eq!(undisturbed_mean(&[0.0, 0.0, 0.0]), Some(0.0));
+    assert_eq!(undisturbed_mean(&[]), None);
+}

@@ -9,7 +9,7 @@ fn a_chase_visits_each_node_once_before_it_comes_back() {
         for _ in 0..4096 {
             assert_eq!(nodes.place(chase.at / nodes.words()), chase.at);
             assert!(!std::mem::replace(&mut seen[chase.at / nodes.words()], true));
-            chase.follow(1);
+            chase.load(1);
         }
         assert_eq!(chase.at, 0);
         assert!(chase.memory[4096 * nodes.words()..].iter().all(|word| *word == 0));
@@ -22,7 +22,7 @@ fn most_loads_leave_their_page() {
     let mut stayed = 0;
     for _ in 0..10_000 {
         let page = chase.at / PAGE_WORDS;
-        chase.follow(1);
+        chase.load(1);
         stayed += usize::from(chase.at / PAGE_WORDS == page);
     }
     assert!(stayed < 100, "{stayed} of 10,000 loads stay in their page of 256");
@@ -38,7 +38,7 @@ fn the_nodes_of_pages_fill_all_sets_of_a_cache() {
 #[test]
 fn a_chase_over_nothing_ends() {
     let mut chase = Chase::over(Vec::new(), Nodes::Pages, || false).expect("a chase");
-    assert!(chase.follow(3) > 0.0);
+    assert!(chase.follow(3) >= 0.0);
 }
 
 #[test]
