@@ -57,5 +57,13 @@ fn run(cli: &Cli) -> Result<ExitCode> {
                 Ok(output::status(&study))
             }
         },
+        Run::Hosted(options) if options.list => {
+            output::print(&rhumb_study_hosted::list())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Run::Hosted(options) => {
+            let session = output::begin(shared, "hosted", KEEPER)?;
+            output::finish(&rhumb_study_hosted::run(options, &session)?, &session)
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! The folder of results, the summary, and the exit status.
 
-use std::process::ExitCode;
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use rhumb_study_report::verdict::Tone;
-use rhumb_study_report::{Ending, Study, verdict, write};
-use rhumb_study_system::Session;
+use rhumb_study_report::{Ending, Screen, Study, summary, verdict, write};
+use rhumb_study_system::{Keeper, Session};
+use time::OffsetDateTime;
 
 use crate::args::Shared;
 
@@ -16,16 +20,53 @@ const CONTROLS_FAILED: u8 = 3;
 /// The exit status of a study that was interrupted, as a shell gives it to a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
+/// Begins a run with a folder for its results, and a keeper: this program, under the word `keeper`.
+///
+/// # Errors
+/// The folder cannot be made or used, or no second process can be started.
+pub(crate) fn begin(shared: &Shared, kind: &str, keeper: &str) -> Result<Session> {
+    let out = match &shared.out {
+        Some(out) => out.clone(),
+        None => PathBuf::from("rhumb-study").join(format!("{kind}-{}", now())),
+    };
+    fs::create_dir_all(&out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
+    let mut command = Command::new("/proc/self/exe");
+    // The folder that this process began in may be removed while the keeper is there.
+    command.arg(keeper).current_dir("/");
+    let keeper = Keeper::start(command).context("the process that is to undo changes cannot be started")?;
+    Ok(session(shared, out)?.kept_by(keeper))
+}
+
 /// Begins a run that changes nothing of the machine.
 ///
 /// # Errors
 /// The system takes no handler of signals.
 pub(crate) fn plain(shared: &Shared) -> Result<Session> {
+    session(shared, shared.out.clone().unwrap_or_default())
+}
+
+fn session(shared: &Shared, out: PathBuf) -> Result<Session> {
     let seed = shared.seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64)
     });
-    let out = shared.out.clone().unwrap_or_default();
     Session::begin(out, shared.quick, seed, shared.name.clone()).context("no handler of signals can be set")
+}
+
+/// Writes a study's files, shows its summary, and returns the exit status.
+///
+/// # Errors
+/// The files or the terminal cannot be written.
+pub(crate) fn finish(study: &Study, session: &Session) -> Result<ExitCode> {
+    let written = write(study, &session.out)?;
+    print(&format!(
+        "{}\n\n{}\n{}\n{}\n{}\n",
+        summary(study, Screen::of_stdout()).trim_end(),
+        line("The page to look at", &written.page),
+        line("The whole, to compare", &written.json),
+        line("Each sample", &written.samples),
+        line("Each effect", &written.effects),
+    ))?;
+    Ok(status(study))
 }
 
 /// Writes a study's files, and says where they are.
@@ -47,4 +88,28 @@ pub(crate) fn status(study: &Study) -> ExitCode {
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// Prints text. A reader that has seen enough, such as `head`, is no error.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("standard output cannot be written"),
+    }
+}
+
+fn line(name: &str, path: &Path) -> String {
+    format!("{:23}{}", format!("{name}:"), path.display())
+}
+
+/// Returns the time, as a part of a folder's name that sorts by time.
+fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    let (date, clock) = (now.date(), now.time());
+    let month = u8::from(date.month());
+    let (hour, minute, second) = clock.as_hms();
+    format!("{}-{month:02}-{:02}-{hour:02}{minute:02}{second:02}", date.year(), date.day())
 }
