@@ -36,6 +36,9 @@ const MOST_BYTES_QUICKLY: usize = 512 << 20;
 /// The smallest buffer that is of use: 32,768 pages of 4 KiB.
 const LEAST_BYTES: usize = 128 << 20;
 
+/// The memory by which the kernel is asked whether it gives large pages at all.
+const PROBE_BYTES: usize = 16 << 20;
+
 /// Buffers: one in large pages, two in small ones.
 const BUFFERS: usize = 3;
 
@@ -72,6 +75,9 @@ pub fn controls(session: &Session) -> Controls {
 /// Measures the controls with so many bytes of memory at most.
 fn controls_within(session: &Session, bytes: usize) -> Controls {
     let mut controls = Controls::default();
+    if session.is_ending() {
+        return controls;
+    }
     let each = match bytes / BUFFERS {
         0 => 0,
         share => (1 << share.ilog2()).min(if session.quick { MOST_BYTES_QUICKLY } else { MOST_BYTES }),
@@ -131,13 +137,17 @@ impl Chases {
                 Chase::over(buffer, Nodes::Pages, is_cancelled).and_then(|chase| chase.warm_up(is_cancelled));
             chase.ok_or(Fault::Cancelled)
         };
-        match Buffer::large(bytes, watch) {
+        // A few pages first: where there are none at all, no memory is touched in vain.
+        let first = Buffer::large::<1>(PROBE_BYTES, watch).map(drop);
+        match first.and_then(|()| Buffer::large(bytes, watch)) {
             Ok([large, mut small, mut twin]) => {
                 small.break_pages()?;
                 twin.break_pages()?;
                 Ok(Self { large: Ok(chase(large)?), small: chase(small)?, twin: chase(twin)?, bytes })
             }
-            Err(Fault::Small { .. }) if bytes / 2 >= LEAST_BYTES => Self::of(bytes / 2, watch),
+            Err(Fault::Small { share, .. }) if share > 0.0 && bytes / 2 >= LEAST_BYTES => {
+                Self::of(bytes / 2, watch)
+            }
             Err(Fault::Cancelled) => Err(Fault::Cancelled),
             Err(fault) => {
                 let [small, twin] = Buffer::small(bytes, watch)?;
