@@ -281,12 +281,21 @@ pub(crate) fn extreme() -> Study {
         );
         study.comparisons.push(one);
     }
+    study.adjust();
     study.comparisons.push(comparison("one-round", 1.0, 0.01, 1));
+    for (index, (ratio, low, high)) in
+        [(0.0, 0.0, 0.0), (-5.0, 1.0, -1.0), (1e308, 1e-308, 1e308), (2.0, 3.0, 1.0)].into_iter().enumerate()
+    {
+        let mut one = comparison(&format!("odd-effect/{index}"), 1.0, 0.01, 14);
+        let effect = one.effect.as_mut().expect("there are rounds enough");
+        (effect.ratio, effect.low, effect.high, effect.adjusted, effect.p, effect.p_adjusted) =
+            (ratio, low, high, None, 0.0, 0.0);
+        study.comparisons.push(one);
+    }
     let mut odd = comparison("odd", 1.0, 0.01, 5);
     odd.arm_samples = vec![f64::NAN, f64::INFINITY, -1.0, 0.0, 1e308];
     odd.effect = None;
     study.comparisons.push(odd);
-    study.adjust();
     study.curves = vec![figures::odd_curve(), figures::empty_curve()];
     study.bars = vec![figures::odd_bars()];
     study.maps = figures::odd_maps();

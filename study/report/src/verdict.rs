@@ -185,7 +185,7 @@ fn of_effects(study: &Study) -> (Tone, String, String) {
     if tone == Tone::Unseen {
         return (tone, headline, seen + &unmeasured);
     }
-    let far = |effect: &Effect| effect.ratio.ln().abs();
+    let far = |effect: &Effect| Some(effect.ratio.ln().abs()).filter(|log| log.is_finite()).unwrap_or(0.0);
     let largest = effects
         .iter()
         .filter(|(_, effect)| effect.finding() != Finding::Unseen)

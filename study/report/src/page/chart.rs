@@ -3,6 +3,9 @@
 //! Each is drawn twice, once for a wide screen and once for a phone, so that its text has the size of the page's text on
 //! both. The style sheet shows one of the two. Axis names are outside of the drawing, where they can wrap.
 
+#[cfg(test)]
+mod tests;
+
 use maud::{Markup, PreEscaped, html};
 use plotters::coord::Shift;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, ValueFormatter};

@@ -1,5 +1,8 @@
 //! Curves: lines with their intervals as bands.
 
+#[cfg(test)]
+mod tests;
+
 use maud::{Markup, html};
 use plotters::prelude::*;
 

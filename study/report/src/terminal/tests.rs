@@ -41,7 +41,7 @@ fn colours_are_only_for_screens_that_have_them() {
 #[test]
 fn few_rows_of_many_are_shown() {
     let text = summary(&extreme(), Screen::plain());
-    assert!(text.contains("(12 of 500: both ends)"), "{text}");
+    assert!(text.contains("(12 of 504: both ends)"), "{text}");
     assert!(text.lines().count() < 60);
 }
 
