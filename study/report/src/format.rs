@@ -133,3 +133,27 @@ pub(crate) fn sentence(text: &str) -> String {
     let ends = text.ends_with(['.', '!', '?', ':']) || text.is_empty();
     format!("{text}{}", if ends { "" } else { "." })
 }
+
+/// A space at which no line ends.
+pub(crate) const NO_BREAK: char = '\u{a0}';
+
+/// Keeps numbers and their units on one line: the space between them becomes one that does not break.
+pub(crate) fn with_whole_units(text: &str) -> String {
+    const UNITS: [&str; 9] = ["%", "KiB", "MiB", "GiB", "TiB", "ns", "µs", "ms", "B"];
+    let mut whole = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(' ') {
+        let (before, after) = (&rest[..at], &rest[at + 1..]);
+        whole.push_str(before);
+        let is_number = before.ends_with(|c: char| c.is_ascii_digit());
+        let is_unit = |unit: &&str| {
+            after
+                .strip_prefix(*unit)
+                .is_some_and(|next| !next.starts_with(|c: char| c.is_alphanumeric() || c == '='))
+        };
+        whole.push(if is_number && UNITS.iter().any(is_unit) { NO_BREAK } else { ' ' });
+        rest = after;
+    }
+    whole.push_str(rest);
+    whole
+}

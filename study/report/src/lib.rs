@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+mod conditions;
 mod error;
 pub mod files;
 mod format;

@@ -32,7 +32,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use rhumb_method::Finding;
 
 use crate::error::Error;
-use crate::format::{moment, share, span};
+use crate::format::{moment, share, span, with_whole_units};
 use crate::names::{EFFECTS, JSON, SAMPLES};
 use crate::schema::{Kind, Study};
 use crate::verdict::{Tone, Verdict, detectable, effects, is_time, verdict};
@@ -101,27 +101,6 @@ pub(crate) fn document(title: &str, body: &Markup) -> String {
         }
     };
     with_whole_units(&page.into_string())
-}
-
-/// Keeps numbers and their units on one line: the space between them becomes one that does not break.
-fn with_whole_units(page: &str) -> String {
-    const UNITS: [&str; 9] = ["%", "KiB", "MiB", "GiB", "TiB", "ns", "µs", "ms", "B"];
-    let mut whole = String::with_capacity(page.len());
-    let mut rest = page;
-    while let Some(at) = rest.find(' ') {
-        let (before, after) = (&rest[..at], &rest[at + 1..]);
-        whole.push_str(before);
-        let is_number = before.ends_with(|c: char| c.is_ascii_digit());
-        let is_unit = |unit: &&str| {
-            after
-                .strip_prefix(*unit)
-                .is_some_and(|next| !next.starts_with(|c: char| c.is_alphanumeric() || c == '='))
-        };
-        whole.push(if is_number && UNITS.iter().any(is_unit) { '\u{a0}' } else { ' ' });
-        rest = after;
-    }
-    whole.push_str(rest);
-    whole
 }
 
 /// Returns the top of the page: the verdict and the reasons to distrust it.

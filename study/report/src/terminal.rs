@@ -8,8 +8,9 @@ mod tests;
 
 use console::{Style, Term};
 
-use crate::format::{counted, moment, sentence, span};
-use crate::schema::{ControlKind, Study};
+use crate::conditions::own;
+use crate::format::{NO_BREAK, counted, moment, sentence, span, with_whole_units};
+use crate::schema::{Comparison, ControlKind, Study};
 use crate::verdict::{Tone, verdict};
 
 pub(crate) use rows::{Row, Scale, forest};
@@ -60,7 +61,7 @@ impl Screen {
         let options = textwrap::Options::new(self.width.min(WIDEST).max(indent + 20))
             .initial_indent(&space)
             .subsequent_indent(&space);
-        textwrap::fill(&visible(text), options)
+        textwrap::fill(&with_whole_units(&visible(text)), options).replace(NO_BREAK, " ")
     }
 }
 
@@ -128,10 +129,11 @@ pub fn summary(study: &Study, screen: Screen) -> String {
             None => text,
         });
     }
+    let all: Vec<&Comparison> = study.comparisons.iter().collect();
     let mut rows: Vec<Row> = crate::verdict::effects(study)
         .into_iter()
         .map(|(one, effect)| {
-            let conditions = one.conditions.iter().map(|(name, value)| format!(", {name}: {value}"));
+            let conditions = own(one, &all).into_iter().map(|condition| format!(", {condition}"));
             let label = format!("{}: {}{}", one.workload, one.arm, conditions.collect::<String>());
             Row { label, effect: *effect }
         })

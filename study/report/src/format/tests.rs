@@ -59,3 +59,12 @@ fn moments_are_read_at_a_glance() {
     assert_eq!(counted(1000, "machine"), "1,000 machines");
     assert_eq!(sentence("It is so"), "It is so.");
 }
+
+#[test]
+fn units_stay_with_their_numbers() {
+    let whole = |text: &str| with_whole_units(text).replace(NO_BREAK, "_");
+    assert_eq!(whole("48 % of 2 MiB, 64 B each"), "48_% of 2_MiB, 64_B each");
+    assert_eq!(whole("a % 3 Bytes x=\"1 ms=\" 7"), "a % 3 Bytes x=\"1 ms=\" 7");
+    assert_eq!(whole(" 5 ns"), " 5_ns");
+    assert_eq!(whole(""), "");
+}

@@ -5,6 +5,7 @@ use rhumb_method::median;
 
 use super::forest::{Group, Row, Scale, key, plot};
 use super::tables::rows;
+use crate::conditions::{own, shared};
 use crate::format::{UNKNOWN, change, interval, quantity, share};
 use crate::schema::{Comparison, Study};
 
@@ -34,6 +35,7 @@ fn groups(study: &Study, is_void: bool) -> Vec<Group> {
             families.push(&one.family);
         }
     }
+    let all: Vec<&Comparison> = study.comparisons.iter().collect();
     families
         .into_iter()
         .map(|family| {
@@ -46,11 +48,13 @@ fn groups(study: &Study, is_void: bool) -> Vec<Group> {
             let is_common = members.iter().all(|one| versus(one) == common);
             let row = |one: &&Comparison| {
                 let mut remarks: Vec<String> = if is_common { Vec::new() } else { vec![versus(one)] };
-                remarks.extend(one.conditions.iter().map(|(name, value)| format!("{name}: {value}")));
+                remarks.extend(own(one, &all));
                 Row { name: one.workload.clone(), remark: remarks.join(" · "), effect: one.effect, is_void }
             };
             let rows = members.iter().map(row).collect();
-            Group { title: family.to_owned(), versus: if is_common { common } else { String::new() }, rows }
+            let mut of_all: Vec<String> = if is_common { vec![common] } else { Vec::new() };
+            of_all.extend(shared(&all));
+            Group { title: family.to_owned(), versus: of_all.join(" · "), rows }
         })
         .collect()
 }

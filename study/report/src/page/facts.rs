@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::format::{bytes, change, number, page, sentence, share};
+use crate::format::{bytes, number, page, sentence};
 use crate::schema::{Control, ControlKind, Machine, Noise, Study, TlbKind};
 
 /// Returns the controls, each with its result.
@@ -15,7 +15,6 @@ pub(super) fn controls(controls: &[Control]) -> Markup {
                         b {
                             (match control.kind { ControlKind::Positive => "Positive control", ControlKind::Negative => "Negative control" })
                             (if control.passed { " passed" } else { " FAILED" })
-                            @if let Some(effect) = &control.comparison.effect { " (" (change(effect.ratio)) ")" }
                         }
                         " " (sentence(&control.verdict))
                     }
@@ -47,8 +46,7 @@ pub(super) fn machine(machine: &Machine, noise: Option<&Noise>) -> Markup {
             @if let Some(noise) = noise {
                 p.hopeless[noise.hopeless] {
                     b { @if noise.hopeless { "Too noisy for small effects. " } @else { "Noise before the study. " } }
-                    (sentence(&noise.verdict)) " "
-                    @if noise.spread.is_finite() { "The middle half of the same work was " (share(noise.spread)) " wide" @if let Some(steal) = noise.steal { "; the hypervisor took " (share(steal)) " of CPU time" } "." }
+                    (sentence(&noise.verdict))
                 }
             }
             dl.facts { @for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) { div { dt { (name) } dd { (value) } } } }

@@ -8,6 +8,7 @@ use rhumb_method::{Finding, median, quantile};
 use super::chart::{Area, Axis, FINE, Size, axes, draw, tick};
 use super::palette::{ARM, BASELINE, INK, Role};
 use super::tables::rows;
+use crate::conditions::own;
 use crate::error::Error;
 use crate::format::{UNKNOWN, counted, number, quantity};
 use crate::schema::{Comparison, Study};
@@ -31,6 +32,7 @@ pub(super) fn figure(study: &Study) -> Result<Markup, Error> {
         .filter(|one| !finite(&one.baseline_samples).is_empty() && !finite(&one.arm_samples).is_empty())
         .collect();
     let total = chosen.len();
+    let all: Vec<&Comparison> = study.comparisons.iter().collect();
     if total == 0 {
         return Ok(html! {});
     }
@@ -48,11 +50,11 @@ pub(super) fn figure(study: &Study) -> Result<Markup, Error> {
                 @if total > chosen.len() { "The " (chosen.len()) " largest effects of " (counted(total, "comparison")) ". " }
                 "Each point is one round. The box holds the middle half, its line is the median."
             }
-            div.panels { @for one in chosen.iter().take(SHOWN) { (panel(one)?) } }
+            div.panels { @for one in chosen.iter().take(SHOWN) { (panel(one, &all)?) } }
             @if chosen.len() > SHOWN {
                 details {
                     summary { (chosen.len() - SHOWN) " more" }
-                    div.panels { @for one in &chosen[SHOWN..] { (panel(one)?) } }
+                    div.panels { @for one in &chosen[SHOWN..] { (panel(one, &all)?) } }
                 }
             }
             (table(study))
@@ -60,13 +62,13 @@ pub(super) fn figure(study: &Study) -> Result<Markup, Error> {
     })
 }
 
-fn panel(one: &Comparison) -> Result<Markup, Error> {
+fn panel(one: &Comparison, all: &[&Comparison]) -> Result<Markup, Error> {
     let arms =
         [(&one.baseline, finite(&one.baseline_samples), BASELINE), (&one.arm, finite(&one.arm_samples), ARM)];
     let alt = format!("Samples of {}: {} and {}", one.workload, one.baseline, one.arm);
     Ok(html! {
         div.panel {
-            h4 { (one.workload) @for (name, value) in &one.conditions { small { (name) ": " (value) } } }
+            h4 { (one.workload) @for condition in own(one, all) { small { (condition) } } }
             ul.legend {
                 @for (name, samples, role) in &arms { li { i class=(format!("c-{}", role.name)) {} (name) " " b { (quantity(median(samples).unwrap_or(f64::NAN), &one.unit)) } } }
             }
