@@ -1,5 +1,7 @@
 //! The arms that this machine has: each is tried once, and left out with a reason where the system does not give it.
 
+use std::path::PathBuf;
+
 use rhumb_machine::PageSize;
 use rhumb_study_report::Omission;
 use rhumb_study_system::{Change, Session};
@@ -7,6 +9,7 @@ use rhumb_study_system::{Change, Session};
 use crate::backing::got::{Got, Placed};
 use crate::backing::reserve::reserve;
 use crate::backing::{Backing, Pages, Refusal};
+use crate::core::Core;
 use crate::options::Program;
 
 /// A direct map of a trial.
@@ -40,12 +43,14 @@ pub(crate) struct Arms {
     pub(crate) whole: Vec<Backing>,
     /// Huge pages that the study added to the system's, until this is dropped.
     reserved: Vec<(PageSize, Option<Change>)>,
+    /// The folder that counts them.
+    huge_pages: PathBuf,
 }
 
 impl Arms {
     /// Takes the largest pages from the system, which has them as long as nothing else has taken pieces of them.
-    pub(crate) fn begin(program: &Program, session: &Session) -> Self {
-        let mut arms = Self::default();
+    pub(crate) fn begin(program: &Program, session: &Session, core: &Core) -> Self {
+        let mut arms = Self { huge_pages: core.huge_pages(), ..Self::default() };
         if program.bytes.is_multiple_of(PageSize::Size1G.bytes()) {
             arms.reserve(session, PageSize::Size1G, 2 * program.bytes);
         }
@@ -98,7 +103,7 @@ impl Arms {
     /// them later.
     fn reserve(&mut self, session: &Session, size: PageSize, bytes: u64) {
         if self.reserved.iter().all(|(known, _)| *known != size) {
-            let change = reserve(session.keeper(), size, bytes / size.bytes());
+            let change = reserve(session.keeper(), &self.huge_pages, size, bytes / size.bytes());
             self.reserved.push((size, change.map(|(change, _)| change)));
         }
     }

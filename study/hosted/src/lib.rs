@@ -10,6 +10,7 @@
 //! | `results` | measured values as parts of a study |
 //! | `rounds` | fresh memory in each round, all arms in random order, when to stop |
 //! | `arms` | the arms that this machine has |
+//! | `core` | the core that all of it runs on, and the memory beside it |
 //! | `sample` | one sample of one workload in one arm |
 //! | `workload` | the operations |
 //! | `rival` | user space, which competes for the TLB |
@@ -28,6 +29,7 @@
 
 mod arms;
 mod backing;
+mod core;
 mod data;
 mod error;
 mod ladder;
@@ -47,6 +49,7 @@ use rhumb_study_system::{Session, available_bytes, measure_machine};
 
 use crate::arms::Arms;
 use crate::backing::Backing;
+use crate::core::Core;
 use crate::options::Program;
 
 pub use error::Error;
@@ -68,7 +71,8 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
         program.at_once,
         program.bytes >> 20
     ));
-    let arms = Arms::begin(&program, session);
+    let core = Core::stay();
+    let arms = Arms::begin(&program, session, &core);
     measure_machine(session, &mut study);
     let task = session.task("Pages");
     let mut arms = arms.find(&program, session);
