@@ -9,10 +9,8 @@ pub(super) fn answer(study: &Study) -> Option<(String, String)> {
     if let Some((headline, bars)) = study.bars.iter().find_map(|bars| Some((headline(bars)?, bars))) {
         let figures = counted(study.bars.len(), "chart");
         let tables = counted(tables.count(), "table");
-        let detail = format!(
-            "{} In all there are {figures} and {tables} of exact counts, which repeat to the digit and need no interval.",
-            sentence(&bars.caption)
-        );
+        let detail =
+            format!("{} Below are {figures} and {tables}; counts need no interval.", sentence(&bars.caption));
         return Some((headline, detail.trim_start_matches(['.', ' ']).to_owned()));
     }
     let table = tables.into_iter().next()?;
@@ -24,30 +22,32 @@ pub(super) fn answer(study: &Study) -> Option<(String, String)> {
 fn headline(bars: &Bars) -> Option<String> {
     let first = bars.bars.first()?;
     let start = total(first);
-    let far = |bar: &&Bar| (total(bar) / start).ln().abs();
-    let last =
-        bars.bars[1..].iter().filter(|bar| far(bar).is_finite()).max_by(|a, b| far(a).total_cmp(&far(b)));
+    // Nothing is as far from zero as the largest.
+    let far = |bar: &&Bar| if start > 0.0 { (total(bar) / start).ln().abs() } else { total(bar) };
+    let others = bars.bars[1..].iter().filter(|bar| far(bar).is_finite());
+    let last = others.max_by(|one, other| far(one).total_cmp(&far(other)));
     let title = bars.title.trim_end_matches('.');
+    let value = |bar: &Bar| quantity(total(bar), &bars.unit);
     Some(match last {
         Some(last) if total(last) == start => {
-            format!("{title}: {} with {} and with {}.", quantity(start, &bars.unit), first.name, last.name)
+            format!("{title}: {} with {} and with {}.", value(first), first.name, last.name)
         }
         Some(last) => {
             let ratio = total(last) / start;
-            let times = if ratio >= 1.0 {
-                format!("{} times", tenths(ratio))
-            } else {
-                format!("1/{}", tenths(1.0 / ratio))
+            let times = match ratio {
+                _ if start <= 0.0 => String::new(),
+                _ if ratio >= 1.0 => format!(" ({} times)", tenths(ratio)),
+                _ => format!(" (1/{})", tenths(1.0 / ratio)),
             };
             format!(
-                "{title}: {} with {}, {} with {} ({times}).",
-                quantity(start, &bars.unit),
+                "{title}: {} with {}, {} with {}{times}.",
+                value(first),
                 first.name,
-                quantity(total(last), &bars.unit),
+                value(last),
                 last.name
             )
         }
-        None => format!("{title}: {} with {}.", quantity(start, &bars.unit), first.name),
+        None => format!("{title}: {} with {}.", value(first), first.name),
     })
 }
 

@@ -120,7 +120,18 @@ fn counts_are_set_side_by_side() {
         plain.headline,
         "TLB misses for 1,000 system calls: 2,840 misses with directmap=1g, 5,395 misses with directmap=4k (1.9 times)."
     );
+    assert!(
+        plain.detail.ends_with("Below are 2 charts and 1 table; counts need no interval."),
+        "{}",
+        plain.detail
+    );
     let mut study = kernel();
+    study.bars[0].bars[0].values = vec![0.0];
+    let headline = verdict(&study).headline;
+    assert!(
+        headline.ends_with(": 0 misses with directmap=1g, 5,395 misses with directmap=4k."),
+        "{headline}"
+    );
     study.bars.clear();
     assert_eq!(verdict(&study).headline, "Splits of the map: 2 rows.");
     study.tables.clear();
