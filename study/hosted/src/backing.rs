@@ -34,6 +34,7 @@ use rand_pcg::Pcg64Mcg;
 use rhumb_hosted::{HostedMachine, LargePages};
 use rhumb_machine::{PageSize, PhysAddr, PhysRange};
 
+pub(crate) use self::access::Access;
 use self::got::Got;
 use self::map::Ram;
 

@@ -5,8 +5,8 @@
 //!                └─────> HostedMachine ──> Backing     the RAM: frames, and the slabs' own records in some of them
 //! ```
 //!
-//! The crates want their parts to live permanently, as in a kernel. Here they are boxes behind pointers that go together,
-//! from the top down, and no reference to one of them leaves this module.
+//! The crates want their parts to live permanently, as in a kernel. Here they are boxes that go together, from the top
+//! down, and no reference to one of the allocators leaves this module.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -16,10 +16,10 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 use rhumb_frames::{Descriptor, Frames, Layout as FrameLayout, MemoryRange, Request, Zone};
 use rhumb_hosted::{HostedMachine, Machine};
-use rhumb_machine::{CpuId, NodeId, Order, PageSize, PhysAddr, Pinned, VirtAddr};
+use rhumb_machine::{CpuId, NodeId, Order, PageSize, Pinned, VirtAddr};
 use rhumb_slab::{Config, Slabs};
 
-use crate::backing::Backing;
+use crate::backing::{Access, Backing};
 use crate::error::Error;
 
 type OurFrames = Frames<&'static HostedMachine>;
@@ -29,19 +29,49 @@ type OurSlabs = Slabs<&'static HostedMachine>;
 const ALIGN: usize = 8;
 
 /// A backing with allocators of frames and objects. Addresses are physical; 0 is no address.
-#[derive(Debug)]
+///
+/// The order of the fields is the order in which they go: what refers to another goes before it.
 pub(crate) struct Memory {
-    slabs: NonNull<OurSlabs>,
-    frames: NonNull<OurFrames>,
+    access: Access,
+    slabs: Owned<OurSlabs>,
+    frames: Owned<OurFrames>,
     /// The frame allocator's own bits, and the descriptors of frames.
-    metadata: [NonNull<[u64]>; 2],
-    backing: NonNull<Backing>,
+    _metadata: [Owned<[u64]>; 2],
+    backing: Owned<Backing>,
 }
 
-// SAFETY: all pointers are to boxes that the value owns, none of which is tied to a thread.
-unsafe impl Send for Memory {}
-// SAFETY: through a shared reference, the value reads RAM. All writes, allocations and frees borrow it exclusively.
-unsafe impl Sync for Memory {}
+/// A box to which others have references that claim to live permanently. It goes when the value is dropped.
+struct Owned<T: ?Sized>(NonNull<T>);
+
+// SAFETY: it owns its value, as a box does.
+unsafe impl<T: ?Sized + Send> Send for Owned<T> {}
+// SAFETY: it gives shared access to its value alone, as a box does.
+unsafe impl<T: ?Sized + Sync> Sync for Owned<T> {}
+
+impl<T: ?Sized> Owned<T> {
+    fn new(value: Box<T>) -> Self {
+        Self(NonNull::from(Box::leak(value)))
+    }
+
+    fn get(&self) -> &T {
+        // SAFETY: the box is there as long as the value, and is shared only.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// # Safety
+    /// The reference is used no more when the value is dropped.
+    unsafe fn lend(&self) -> &'static T {
+        // SAFETY: as the caller promises.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T: ?Sized> Drop for Owned<T> {
+    fn drop(&mut self) {
+        // SAFETY: it came from a box, once; references that were lent are used no more.
+        drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+    }
+}
 
 /// A value with a memory in it, to be used on its CPU.
 pub(crate) trait Resident: Send {
@@ -74,54 +104,57 @@ impl Memory {
     /// Too little memory.
     pub(crate) unsafe fn new(backing: Backing) -> Result<Self, Error> {
         let all = backing.range().whole_frames();
-        let backing = leak(backing);
-        // SAFETY: the box goes when all that has this reference is gone.
-        let machine: &'static HostedMachine = unsafe { backing.as_ref() }.machine();
+        let backing = Owned::new(Box::new(backing));
+        // SAFETY: all that has this reference goes before the backing, here as in the fields.
+        let machine: &'static HostedMachine = unsafe { backing.lend() }.machine();
+        // SAFETY: it goes with the backing, and writes go through it alone from here on.
+        let access = unsafe { backing.get().access() };
         let memory = [MemoryRange { frames: all, node: NodeId::FIRST }];
         let layout = FrameLayout::new(&memory, machine.cpu_count(), all.end());
         let layout = layout.map_err(|error| Error::Core(error.to_string()))?;
         let storage = zeroed(layout.storage_bytes());
         let descriptors = zeroed(all.end().get() as usize * size_of::<Descriptor>());
-        let start = VirtAddr::from(descriptors.as_ptr().cast::<u8>().cast_const());
+        let start = VirtAddr::from(descriptors.0.as_ptr().cast::<u8>().cast_const());
         // SAFETY: no code uses the RAM yet; the storage is a box of its own that goes after the allocator.
-        let frames = unsafe { Frames::new(machine, &layout, [all], &mut *storage.as_ptr()) };
+        let frames = unsafe { Frames::new(machine, &layout, [all], &mut *storage.0.as_ptr()) };
         let frames = frames.map_err(|error| Error::Core(error.to_string()))?;
         // SAFETY: the descriptors are a box of their own that goes after the allocator, one for each frame.
-        let frames = leak(unsafe { frames.with_descriptors(start) });
-        // SAFETY: the box goes when all that has this reference is gone.
-        let lent: &'static OurFrames = unsafe { frames.as_ref() };
+        let frames = Owned::new(Box::new(unsafe { frames.with_descriptors(start) }));
         // A study's memory is no kernel's: nothing is kept back for interrupt handlers.
-        Zone::ALL.iter().for_each(|&zone| lent.set_reserve(NodeId::FIRST, zone, 0));
+        Zone::ALL.iter().for_each(|&zone| frames.get().set_reserve(NodeId::FIRST, zone, 0));
+        // SAFETY: the slabs go before the frames.
+        let lent = unsafe { frames.lend() };
         let slabs = machine.enter(CpuId::BOOT, |cpu| Slabs::new(lent, cpu.pinned(), Config::new(1)))?;
-        let slabs = leak(slabs.map_err(|error| Error::Core(error.to_string()))?);
-        Ok(Self { slabs, frames, metadata: [storage, descriptors], backing })
+        let slabs = Owned::new(Box::new(slabs.map_err(|error| Error::Core(error.to_string()))?));
+        Ok(Self { access, slabs, frames, _metadata: [storage, descriptors], backing })
     }
 
     /// # Safety
     /// The reference is used no more when the memory is dropped.
     unsafe fn machine(&self) -> &'static HostedMachine {
-        // SAFETY: the box lives as long as the memory, as the caller respects.
-        unsafe { self.backing.as_ref() }.machine()
+        // SAFETY: as the caller promises.
+        unsafe { self.backing.lend() }.machine()
     }
 
     fn allocators(&self) -> (&OurFrames, &OurSlabs) {
-        // SAFETY: both boxes live as long as the memory.
-        unsafe { (self.frames.as_ref(), self.slabs.as_ref()) }
+        (self.frames.get(), self.slabs.get())
+    }
+
+    /// Returns the backing.
+    pub(crate) fn backing(&self) -> &Backing {
+        self.backing.get()
     }
 
     /// Returns the RAM, to be read.
     #[inline(always)]
-    pub(crate) fn ram(&self) -> &Backing {
-        // SAFETY: the box lives as long as the memory. The slabs write their records in RAM, not in the value.
-        unsafe { self.backing.as_ref() }
+    pub(crate) const fn ram(&self) -> &Access {
+        &self.access
     }
 
     /// Returns the RAM, to be written where the promise of [`Memory::new`] allows it.
     #[inline(always)]
-    pub(crate) fn ram_mut(&mut self) -> &mut Backing {
-        // SAFETY: the box lives as long as the memory, which is borrowed exclusively. The allocators reach the machine
-        // through a shared reference of their own only in calls that borrow the memory exclusively, too.
-        unsafe { self.backing.as_mut() }
+    pub(crate) const fn ram_mut(&mut self) -> &mut Access {
+        &mut self.access
     }
 
     /// Returns 2^`order` frames in a row.
@@ -134,15 +167,14 @@ impl Memory {
     #[inline(always)]
     pub(crate) fn object(&mut self, pinned: Pinned<'_>, bytes: usize) -> Result<u64, Error> {
         let object = self.allocators().1.alloc(pinned, layout(bytes)?).map_err(|_| Error::NoMemory)?;
-        Ok(object.as_ptr() as u64 - self.ram().machine().direct_map_base().get())
+        Ok(self.access.physical(object.as_ptr()))
     }
 
     /// Gives an object back.
     #[inline(always)]
     pub(crate) fn free(&mut self, pinned: Pinned<'_>, at: u64, bytes: usize) -> Result<(), Error> {
         let layout = layout(bytes)?;
-        let object = self.ram().machine().direct(PhysAddr::new(at)).as_mut_ptr::<u8>();
-        if let Some(object) = NonNull::new(object) {
+        if let Some(object) = NonNull::new(self.access.direct(at)) {
             // SAFETY: the holder of the memory promised that the object came from `object` with this size, and is
             // given back once.
             unsafe { self.allocators().1.free(pinned, object, layout) };
@@ -172,27 +204,11 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: each pointer came from a box, and is followed no more: what refers to another goes before it.
-        unsafe {
-            drop(Box::from_raw(self.slabs.as_ptr()));
-            drop(Box::from_raw(self.frames.as_ptr()));
-            self.metadata.into_iter().for_each(|words| drop(Box::from_raw(words.as_ptr())));
-            drop(Box::from_raw(self.backing.as_ptr()));
-        }
-    }
-}
-
 #[inline(always)]
 fn layout(bytes: usize) -> Result<Layout, Error> {
     Layout::from_size_align(bytes, ALIGN).map_err(|_| Error::NoMemory)
 }
 
-fn leak<T>(value: T) -> NonNull<T> {
-    NonNull::from(Box::leak(Box::new(value)))
-}
-
-fn zeroed(bytes: usize) -> NonNull<[u64]> {
-    NonNull::from(vec![0u64; bytes.div_ceil(8)].leak())
+fn zeroed(bytes: usize) -> Owned<[u64]> {
+    Owned::new(vec![0u64; bytes.div_ceil(8)].into_boxed_slice())
 }

@@ -46,7 +46,6 @@ pub(crate) enum Placement {
 }
 
 /// All data of one arm.
-#[derive(Debug)]
 pub(crate) struct World {
     pub(crate) memory: Memory,
     pub(crate) counts: Counts,

@@ -152,7 +152,7 @@ impl Turn<'_> {
     fn keep(&self, worlds: &[(Arm, Pages, World)], samples: &[(Case, Vec<f64>)], measured: &mut Measured) {
         let mut is_sound = Vec::new();
         for (_, _, world) in worlds {
-            let verified = world.memory.ram().verify();
+            let verified = world.memory.backing().verify();
             is_sound.push(verified.is_ok());
             if let Err(refusal) = verified {
                 measured.discarded.insert(format!("while they were in use, {}", refusal.why));
