@@ -7,7 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`schema`] | [`Study`] and its parts: the schema of the JSON file, and its version |
-//! | [`files`] | [`write`] and [`read`]: whole files or none |
+//! | [`files`] | [`write()`] and [`read`]: whole files or none |
 //! | [`verdict`](mod@verdict) | the answer in two sentences, and the reasons to distrust it |
 //! | [`terminal`] | the summary on a terminal |
 //! | [`compare`](mod@compare) | several studies beside each other |

@@ -1,6 +1,6 @@
 //! The built-in controls: two comparisons whose results are known beforehand.
 //!
-//! All arms are one chase over as much memory each ([`crate::chase`]), taken in the rounds of one trial:
+//! All arms are one chase over as much memory each (`chase`), taken in the rounds of one trial:
 //!
 //! - **Positive**: pages of 4 KiB against pages of 2 MiB. The chase leaves the reach of every TLB with pages of 4 KiB, so
 //!   that it must take longer with these. If it does not, the study could not see an effect of the TLB anywhere.

@@ -17,7 +17,7 @@
 //! | [`model`] | the caches at work |
 //! | [`nested`] | tables under tables: guests of a hypervisor |
 //! | [`counts`] | the outputs |
-//! | [`ladder`] | the reach of a geometry: misses over the size of a working set |
+//! | [`ladder`](mod@ladder) | the reach of a geometry: misses over the size of a working set |
 //!
 //! The model knows no time: a walk's cost depends on where its entries are cached, which it does not follow.
 #![forbid(unsafe_code)]

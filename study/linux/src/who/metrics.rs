@@ -2,7 +2,7 @@
 //! of `node_exporter` reads it. The names of the metrics are in the crate's README and stay.
 //!
 //! A fleet pays for each label's value, so holders are added up by command, user and container, and all but the largest
-//! [`HOLDERS`] are one more.
+//! `HOLDERS` are one more.
 
 #[cfg(test)]
 mod tests;
