@@ -93,11 +93,10 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
             remedy: "Install QEMU 9 or later; Debian 12 has it in its backports.".to_owned(),
         });
     }
-    let folder = Folder::new(&session.out, &geometries)?;
+    let folder = Folder::new(session, &geometries)?;
     session.say(format!(
-        "{} machines run one after the other, which takes about {} minutes; nothing of this machine is changed.",
-        plan.len(),
-        (plan.len() as u64 * SECONDS_EACH).div_ceil(60)
+        "{} machines run one after the other, {SECONDS_EACH} seconds each where this one is idle; nothing of it is changed.",
+        plan.len()
     ));
     let measured = measure(&mut study, &parts, &plan, &folder, session)?;
     drop(folder);

@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rhumb_study_system::Session;
+use rhumb_study_system::{Change, Session};
 use rhumb_tlb_model::Geometry;
 
 use crate::orphan;
@@ -79,38 +79,38 @@ pub(crate) enum Silence {
     System(#[from] std::io::Error),
 }
 
-/// The folder for files that go away again.
-pub(crate) struct Folder(PathBuf);
+/// The folder for files that go away again, also if the study is killed.
+pub(crate) struct Folder {
+    path: PathBuf,
+    _removed: Change,
+}
 
 impl Folder {
     /// Makes it within the folder for results, with the geometries in it.
     ///
     /// # Errors
     /// The system's.
-    pub(crate) fn new(out: &Path, geometries: &[Geometry]) -> std::io::Result<Self> {
-        let folder = Self(out.join(format!("kernel-{}.tmp", std::process::id())));
-        fs::create_dir_all(&folder.0)?;
+    pub(crate) fn new(session: &Session, geometries: &[Geometry]) -> std::io::Result<Self> {
+        // The keeper, which removes it if the study is killed, has another working directory.
+        let out = std::path::absolute(&session.out)?;
+        let path = out.join(format!("kernel-{}.tmp", std::process::id()));
+        let removed = Change::remove(session.keeper(), path.clone())?;
+        let folder = Self { path, _removed: removed };
+        fs::create_dir_all(&folder.path)?;
         fs::write(folder.geometries(), serde_json::to_vec(geometries)?)?;
         Ok(folder)
     }
 
     fn geometries(&self) -> PathBuf {
-        self.0.join("geometries.json")
+        self.path.join("geometries.json")
     }
 
     fn counts(&self) -> PathBuf {
-        self.0.join("counts.txt")
+        self.path.join("counts.txt")
     }
 
     fn trace(&self) -> PathBuf {
-        self.0.join("trace.txt")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // A folder too many among the results is no reason to fail.
-        let _ = fs::remove_dir_all(&self.0);
+        self.path.join("trace.txt")
     }
 }
 

@@ -32,8 +32,8 @@ impl Drop for Scratch {
 
 fn go(scratch: &Scratch, text: &str) -> Result<Said, Silence> {
     let parts = Parts { qemu: scratch.program(text), kernel: "kernel,elf".into(), plugin: "plugin".into() };
-    let folder = Folder::new(&scratch.0, &[published::zen3()]).unwrap();
     let session = Session::quiet(scratch.0.clone());
+    let folder = Folder::new(&session, &[published::zen3()]).unwrap();
     run(&parts, &plan(true)[0], &folder, &session)
 }
 
@@ -76,8 +76,8 @@ fn a_study_that_ends_takes_its_machine_with_it() {
     let pid = scratch.0.join("pid");
     let qemu = scratch.program(&format!("echo $$ > {}; exec sleep 600", pid.display()));
     let parts = Parts { qemu, kernel: "kernel".into(), plugin: "plugin".into() };
-    let folder = Folder::new(&scratch.0, &[]).unwrap();
     let session = Session::quiet(scratch.0.clone());
+    let folder = Folder::new(&session, &[]).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
             while fs::read_to_string(&pid).unwrap_or_default().trim().is_empty() {
@@ -96,7 +96,7 @@ fn a_study_that_ends_takes_its_machine_with_it() {
 fn the_arguments_name_the_files_and_quote_their_commas() {
     let scratch = Scratch::new("words");
     let parts = Parts { qemu: "qemu".into(), kernel: "a,b".into(), plugin: "p,q".into() };
-    let folder = Folder::new(&scratch.0, &[]).unwrap();
+    let folder = Folder::new(&Session::quiet(scratch.0.clone()), &[]).unwrap();
     let plan = plan(true);
     let words = arguments(&parts, &plan[0], &folder).join(" ");
     assert!(words.contains("-kernel a,b") && words.contains("file=p,,q,out="), "{words}");
