@@ -8,6 +8,7 @@ const EXAMPLES: &str = "\
 Examples:
   rhumb-study linux who                            the holders that break this kernel's direct map, in two seconds
   rhumb-study hosted --quick                       pages of 1 GiB, 2 MiB and 4 KiB under kernel-like work, in 3 minutes
+  cargo xtask study kernel --quick                 Rhumb's kernel in QEMU: exact counts, and misses of modelled caches
 
 A study writes study.html (a page to look at), study.json and study.csv into its folder. The exit status is 0 if all
 went well, 1 if nothing could be measured, 2 for a wrong command line, 3 if a built-in control failed, so that the
@@ -47,6 +48,8 @@ pub(crate) enum Run {
     Linux(Linux),
     /// Measure Rhumb's memory core on the real TLB, with a direct map of pages of 1 GiB, 2 MiB and 4 KiB.
     Hosted(rhumb_study_hosted::Options),
+    /// Count in Rhumb's kernel, in QEMU, and model translation caches; `cargo xtask study kernel` builds all it needs.
+    Kernel(rhumb_study_kernel::Options),
 }
 
 /// `linux`.

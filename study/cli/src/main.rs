@@ -65,5 +65,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let session = output::begin(shared, "hosted", KEEPER)?;
             output::finish(&rhumb_study_hosted::run(options, &session)?, &session)
         }
+        Run::Kernel(options) => {
+            let session = output::begin(shared, "kernel", KEEPER)?;
+            output::finish(&rhumb_study_kernel::run(options, &session)?, &session)
+        }
     }
 }
