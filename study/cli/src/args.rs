@@ -9,6 +9,7 @@ Examples:
   rhumb-study linux who                            the holders that break this kernel's direct map, in two seconds
   rhumb-study hosted --quick                       pages of 1 GiB, 2 MiB and 4 KiB under kernel-like work, in 3 minutes
   cargo xtask study kernel --quick                 Rhumb's kernel in QEMU: exact counts, and misses of modelled caches
+  rhumb-study compare here/study.json there        two machines side by side; with --out DIR, as a page, too
 
 A study writes study.html (a page to look at), study.json and study.csv into its folder. The exit status is 0 if all
 went well, 1 if nothing could be measured, 2 for a wrong command line, 3 if a built-in control failed, so that the
@@ -50,6 +51,8 @@ pub(crate) enum Run {
     Hosted(rhumb_study_hosted::Options),
     /// Count in Rhumb's kernel, in QEMU, and model translation caches; `cargo xtask study kernel` builds all it needs.
     Kernel(rhumb_study_kernel::Options),
+    /// Set the results of several machines, kernels or runs side by side.
+    Compare(Compare),
 }
 
 /// `linux`.
@@ -63,4 +66,12 @@ pub(crate) struct Linux {
 pub(crate) enum LinuxPart {
     /// Show the holders that break this kernel's direct map, and what they block.
     Who(rhumb_study_linux::who::Options),
+}
+
+/// `compare`.
+#[derive(Args, Debug)]
+pub(crate) struct Compare {
+    /// Results of studies of one kind: the files that they wrote as study.json, or their folders.
+    #[arg(required = true, num_args = 2.., value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
 }

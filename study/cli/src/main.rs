@@ -69,5 +69,6 @@ fn run(cli: &Cli) -> Result<ExitCode> {
             let session = output::begin(shared, "kernel", KEEPER)?;
             output::finish(&rhumb_study_kernel::run(options, &session)?, &session)
         }
+        Run::Compare(options) => output::compare(&options.files, shared.out.as_deref()),
     }
 }
