@@ -11,10 +11,10 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 use rhumb_machine::CpuId;
+use rhumb_method::undisturbed_mean;
 
 use crate::backing::Backing;
 use crate::error::Error;
-use crate::sample::undisturbed_mean;
 
 const PAGE: u64 = 4096;
 
@@ -102,14 +102,15 @@ fn chase(backing: &Backing, place: &mut u64) -> Result<f64, Error> {
     let follow = |from: u64, hops: u64| (0..hops).fold(from, |at, _| backing.word(at));
     let mut timed = || {
         let mut at = black_box(follow(*place, HOPS / 2));
-        let mut times = [0; (HOPS / STRETCH) as usize];
+        let mut times = [0.0; (HOPS / STRETCH) as usize];
         for time in &mut times {
             let began = Instant::now();
             at = black_box(follow(at, STRETCH));
-            *time = began.elapsed().as_nanos() as u64;
+            *time = began.elapsed().as_nanos() as f64;
         }
         *place = at;
-        undisturbed_mean(&mut times) / STRETCH as f64
+        // A clock that did not move would make a time of 0, which none is.
+        undisturbed_mean(&times).unwrap_or(0.0).max(1.0) / STRETCH as f64
     };
     Ok(backing.machine().enter(CpuId::BOOT, |_| timed())?)
 }

@@ -4,13 +4,13 @@
 //! pages between batches, and this is not timed: so the sample is the time that the kernel's operations take when they
 //! come back to a TLB that user space has used meanwhile. All of a sample runs on one thread that is bound to one core.
 //!
-//! A batch takes microseconds, and a CPU that was given to another program for a while is away for milliseconds. So
-//! batches in which that happened are told by their length, and left out; on a busy machine they would be most of the
-//! sample.
+//! A batch takes microseconds. Those in which the CPU was given to another program are left out
+//! ([`undisturbed_mean`]).
 
 use std::time::{Duration, Instant};
 
 use rhumb_machine::Pinned;
+use rhumb_method::undisturbed_mean;
 
 use crate::data::world::World;
 use crate::error::Error;
@@ -25,9 +25,6 @@ const BATCH: (u64, u64) = (64, 16);
 /// One part of the batches in this many is run before those that count, to bring the caches to the workload.
 const WARM_UP: u64 = 6;
 
-/// A batch of more than so many times the median was interrupted.
-const INTERRUPTED: u64 = 4;
-
 /// Takes a sample of `batches` batches.
 ///
 /// # Errors
@@ -41,11 +38,12 @@ pub(crate) fn sample(
 ) -> Result<f64, Error> {
     let batch = batch(rival.is_some());
     on_cpu(world, |world, pinned| {
-        let mut times = vec![0; batches as usize];
+        let mut times = vec![0.0; batches as usize];
         let warm_up = (batches.div_ceil(WARM_UP) as usize).min(times.len());
         run(world, pinned, workload, rival, chain, batch, &mut times[..warm_up])?;
         run(world, pinned, workload, rival, chain, batch, &mut times)?;
-        Ok(undisturbed_mean(&mut times) / batch as f64)
+        // A clock that did not move would make a time of 0, which none is.
+        Ok(undisturbed_mean(&times).unwrap_or(0.0).max(1.0) / batch as f64)
     })?
 }
 
@@ -61,7 +59,7 @@ fn run(
     rival: &mut Option<Rival>,
     chain: &mut Chain,
     batch: u64,
-    times: &mut [u64],
+    times: &mut [f64],
 ) -> Result<(), Error> {
     for time in times {
         if let Some(rival) = rival {
@@ -69,23 +67,9 @@ fn run(
         }
         let began = Instant::now();
         workload.run(world, pinned, chain, batch)?;
-        *time = began.elapsed().as_nanos() as u64;
+        *time = began.elapsed().as_nanos() as f64;
     }
     Ok(())
-}
-
-/// Returns the mean of the times that were not interrupted.
-pub(crate) fn undisturbed_mean(times: &mut [u64]) -> f64 {
-    if times.is_empty() {
-        return 0.0;
-    }
-    let middle = times.len() / 2;
-    let (_, &mut median, _) = times.select_nth_unstable(middle);
-    // A clock that did not move would make a time of 0, which none is.
-    let median = median.max(1);
-    let kept = times.iter().filter(|time| **time <= median * INTERRUPTED);
-    let (sum, count) = kept.fold((0, 0u64), |(sum, count), time| (sum + time, count + 1));
-    (sum as f64 / count.max(1) as f64).max(1.0)
 }
 
 /// Returns how many operations a sample of `batches` batches runs while user space is idle, those that do not count
