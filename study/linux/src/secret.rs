@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
 use memmap2::MmapMut;
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Opens an anonymous file whose pages leave the kernel's direct map when they are first touched. It is empty at first,
 /// and closed on `execve`.
@@ -60,27 +61,38 @@ impl Availability {
     }
 }
 
-/// Secret memory of this process: a file of it, and its mapping.
+/// An anonymous file of this process and its mapping, page by page: secret memory, or ordinary memory beside it.
 #[derive(Debug)]
-pub struct SecretMemory {
+pub struct FileMemory {
     file: Option<File>,
     map: MmapMut,
 }
 
-impl SecretMemory {
+impl FileMemory {
     /// Makes secret memory of `bytes`, none of which is touched yet. All of it counts as locked memory at once.
     ///
     /// # Errors
     /// Those of [`memfd_secret`]; `EAGAIN` where the limit of locked memory is too low.
-    pub fn new(bytes: usize) -> io::Result<Self> {
-        let file = File::from(memfd_secret()?);
+    pub fn secret(bytes: usize) -> io::Result<Self> {
+        Self::of(File::from(memfd_secret()?), bytes)
+    }
+
+    /// Makes ordinary memory of `bytes`, none of which is touched yet.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn ordinary(bytes: usize) -> io::Result<Self> {
+        Self::of(File::from(memfd_create("rhumb-study", MemfdFlags::CLOEXEC)?), bytes)
+    }
+
+    fn of(file: File, bytes: usize) -> io::Result<Self> {
         file.set_len(bytes as u64)?;
         // SAFETY: the file is anonymous and this value never shrinks it; it lends the file to no other code.
         let map = unsafe { MmapMut::map_mut(&file) }?;
         Ok(Self { file: Some(file), map })
     }
 
-    /// Writes a byte, so that the kernel takes its page out of the direct map, if it is the first write there.
+    /// Writes a byte. The first write to a page takes memory; if it is secret, out of the direct map.
     ///
     /// # Panics
     /// If the memory is no longer than `offset`.

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rhumb_study_linux::proc::Root;
-use rhumb_study_linux::secret::{Availability, SecretMemory, memfd_secret};
+use rhumb_study_linux::secret::{Availability, FileMemory, memfd_secret};
 use rhumb_study_linux::who::rows::{Row, rows};
 use rhumb_study_linux::who::survey::{Picture, Survey, survey};
 
@@ -56,9 +56,9 @@ fn a_holder() {
     let mut file = None;
     match how.as_str() {
         "descriptor" => file = Some(memfd_secret().expect("a file")),
-        "untouched" => memory = Some(SecretMemory::new(4 * 4096).expect("memory")),
+        "untouched" => memory = Some(FileMemory::secret(4 * 4096).expect("memory")),
         "touched" | "closed" => {
-            let mut new = SecretMemory::new(4 * 4096).expect("memory");
+            let mut new = FileMemory::secret(4 * 4096).expect("memory");
             new.touch(0);
             new.touch(2 * 4096);
             if how == "closed" {

@@ -130,7 +130,7 @@ pub enum Picture {
 }
 
 /// Reads the kernel's own listing, or says why not.
-fn listing(root: &Root) -> Result<Listing, String> {
+pub(crate) fn listing(root: &Root) -> Result<Listing, String> {
     let path = root.sys.join(TABLES);
     let file = File::open(&path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => format!("{} needs root", path.display()),

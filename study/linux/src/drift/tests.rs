@@ -1,0 +1,164 @@
+//! The rules by simulation: with no effect, false alarms at the nominal rate, with and without drift; a planted effect is
+//! found. And by hand: a case that can be worked out on paper.
+
+use rand::{RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+use super::*;
+
+/// A normal deviate, by Box and Muller.
+fn normal(random: &mut Pcg64Mcg) -> f64 {
+    let (one, two): (f64, f64) = (random.random(), random.random());
+    (-2.0 * (1.0 - one).ln()).sqrt() * (std::f64::consts::TAU * two).cos()
+}
+
+/// A simulated machine.
+struct Machine {
+    workloads: usize,
+    blocks: usize,
+    noise: f64,
+    /// The random walk's step from one block to the next, shared by all workloads.
+    drift: f64,
+    /// The effect of the second phase.
+    effect: f64,
+}
+
+impl Machine {
+    fn phases(&self, count: usize, random: &mut Pcg64Mcg) -> Vec<Phase> {
+        let mut walk = 0.0;
+        let mut time = 0.0;
+        (0..count)
+            .map(|phase| {
+                let began_s = time;
+                let mut blocks = vec![Vec::new(); self.workloads];
+                for _ in 0..self.blocks {
+                    walk += self.drift * normal(random);
+                    time += 1.0;
+                    let level = if phase > 0 { self.effect } else { 0.0 };
+                    for workload in &mut blocks {
+                        workload.push((5.0 + level + walk + self.noise * normal(random)).exp());
+                    }
+                }
+                // Breaking takes as long as two blocks.
+                walk += 2f64.sqrt() * self.drift * normal(random);
+                let ended_s = time;
+                time += 2.0;
+                Phase { began_s, ended_s, blocks }
+            })
+            .collect()
+    }
+
+    /// Returns the share of workloads in which 1,000 simulated studies see an effect at 5 %.
+    fn alarms(&self, phases: usize, seed: u64, drift: impl Fn(&[Phase]) -> Drift) -> f64 {
+        let mut random = Pcg64Mcg::seed_from_u64(seed);
+        let studies = 1_000;
+        let mut alarms = 0;
+        for _ in 0..studies {
+            let phases = self.phases(phases, &mut random);
+            let drift = drift(&phases);
+            alarms += (0..self.workloads)
+                .filter(|&workload| {
+                    let last = phases.len() - 1;
+                    Difference::between(&phases[0], &phases[last], workload, drift).expect("blocks").p()
+                        < 0.05
+                })
+                .count();
+        }
+        alarms as f64 / (studies * self.workloads) as f64
+    }
+}
+
+/// No drift.
+const NONE: Drift = Drift { common: 0.0, common_freedom: 1.0, own: 0.0, own_freedom: 1.0 };
+
+const QUIET: Machine = Machine { workloads: 8, blocks: 12, noise: 0.02, drift: 0.0, effect: 0.0 };
+
+#[test]
+fn without_drift_and_effect_alarms_are_rare() {
+    for (phases, seed) in [(2, 1), (3, 2)] {
+        let rate = QUIET.alarms(phases, seed, |phases| Drift::of(phases));
+        assert!((0.005..=0.055).contains(&rate), "{phases} phases: {rate}");
+    }
+}
+
+#[test]
+fn with_drift_alarms_are_rare_and_without_the_rules_they_are_not() {
+    for (step, seed) in [(0.005, 3), (0.02, 4), (0.1, 5)] {
+        let machine = Machine { drift: step, ..QUIET };
+        let rate = machine.alarms(3, seed, |phases| Drift::of(phases));
+        assert!(rate <= 0.065, "a step of {step}: {rate}");
+        let naive = machine.alarms(3, seed, |_| NONE);
+        assert!(
+            naive > 2.0 * rate && naive > 0.1,
+            "a step of {step}: {naive} without the rules, {rate} with them"
+        );
+    }
+}
+
+#[test]
+fn a_planted_effect_is_found() {
+    let machine = Machine { effect: 0.05, ..QUIET };
+    let power = machine.alarms(3, 6, |phases| Drift::of(phases));
+    assert!(power > 0.7, "{power}");
+    // The effect that a study says it would have seen is seen in 8 of 10 cases, drift unknown.
+    let mut random = Pcg64Mcg::seed_from_u64(7);
+    let phases = QUIET.phases(3, &mut random);
+    let difference = Difference::between(&phases[0], &phases[2], 0, Drift::of(&phases)).expect("blocks");
+    let stated = difference.effect(0.95).smallest_detectable.expect("an effect");
+    assert!((0.02..0.1).contains(&stated), "{stated}");
+}
+
+#[test]
+fn halves_of_a_phase_are_alike() {
+    for (step, seed) in [(0.0, 8), (0.02, 9)] {
+        let machine = Machine { drift: step, ..QUIET };
+        let mut random = Pcg64Mcg::seed_from_u64(seed);
+        let mut alarms = 0;
+        for _ in 0..1_000 {
+            let phases = machine.phases(3, &mut random);
+            let drift = Drift::of(&phases[1..]);
+            alarms += usize::from(Difference::of_halves(&phases[0], 0, drift).expect("blocks").p() < 0.05);
+        }
+        assert!(alarms <= 80, "a step of {step}: {alarms} of 1000");
+    }
+}
+
+#[test]
+fn a_case_by_hand() {
+    // Logarithms 0 and 2 about 1, and 4 and 6 about 5: means 1 and 5, each with variance 2 / 2 = 1.
+    let values = |logs: &[f64]| logs.iter().map(|log| log.exp()).collect::<Vec<f64>>();
+    let phase =
+        |began_s: f64, logs: &[f64]| Phase { began_s, ended_s: began_s + 6.0, blocks: vec![values(logs)] };
+    let one = phase(0.0, &[0.0, 2.0, 0.0, 2.0, 0.0, 2.0]);
+    let other = phase(6.0, &[4.0, 6.0, 4.0, 6.0, 4.0, 6.0]);
+    let difference = Difference::between(&one, &other, 0, NONE).expect("blocks");
+    // The variance of a block is 6 / 5, that of a mean 1 / 5, that of the difference 2 / 5.
+    assert!((difference.mean - 4.0).abs() < 1e-12);
+    assert!((difference.deviation - 0.4f64.sqrt()).abs() < 1e-12);
+    assert!((difference.freedom - 10.0).abs() < 1e-9);
+    // The quantile of Student's distribution with 10 degrees of freedom for 95 % is 2.228 (any table).
+    let effect = difference.effect(0.95);
+    assert!((effect.low.ln() - (4.0 - 2.228 * 0.4f64.sqrt())).abs() < 1e-3, "{effect:?}");
+    // An own drift of once the noise of halves is 2 * 2 times the noise of phases without a gap.
+    let own =
+        Difference::between(&one, &other, 0, Drift { own: 1.0, own_freedom: 2.0, ..NONE }).expect("blocks");
+    assert!((own.deviation - (0.4f64 * 5.0).sqrt()).abs() < 1e-12);
+    assert!((own.freedom - 4.0 / (0.016 + 1.6f64.powi(2) / 2.0)).abs() < 1e-9, "{own:?}");
+    // A common drift doubles as well.
+    let common = Difference::between(&one, &other, 0, Drift { common: 0.3, ..NONE }).expect("blocks");
+    assert!((common.deviation - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn too_few_blocks_and_no_numbers_give_nothing() {
+    let phase = |blocks: Vec<f64>| Phase { began_s: 0.0, ended_s: 1.0, blocks: vec![blocks] };
+    let drift = NONE;
+    let good = phase(vec![1.0; 6]);
+    for bad in [vec![], vec![1.0; 5], vec![1.0, 2.0, 0.0, 1.0, 1.0, 1.0], vec![f64::NAN; 6]] {
+        assert_eq!(Difference::between(&good, &phase(bad), 0, drift), None);
+    }
+    assert_eq!(Difference::between(&good, &good, 1, drift), None);
+    let same = Difference::between(&good, &good, 0, drift).expect("blocks");
+    assert!(same.p() > 0.99, "equal values are no effect");
+    assert_eq!(Drift::of([&good]), NONE);
+}

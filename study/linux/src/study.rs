@@ -1,0 +1,258 @@
+//! `study linux`: the workloads on the map as it is, the map broken step by step, the workloads again.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use rhumb_study_report::{Kind, Omission, Study};
+use rhumb_study_system::counters::{self, Counters};
+use rhumb_study_system::{Change, Session, measure_machine};
+
+use crate::amount::Amount;
+use crate::breaking::{Broken, Moment, break_map};
+use crate::consent::{self, Beforehand};
+use crate::error::Error;
+use crate::phases::{Measured, Phases, WithPrograms};
+use crate::placed::{self, Whole};
+use crate::proc::Root;
+use crate::proc::counters::{KIB_4, MIB_2};
+use crate::results::{self, Step};
+use crate::room::room;
+use crate::secret::Availability;
+use crate::transition;
+use crate::workloads::Sizes;
+
+/// Options of `study linux`.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// How much of the direct map to break into pages of 4 KiB: a share (`10%`), a size (`512M`), or `max`. It stays
+    /// broken until reboot.
+    #[arg(long = "break", value_name = "SHARE", default_value = "10%")]
+    pub amount: Amount,
+    /// Agree to a change that lasts until reboot. Without it the study asks, where there is a terminal, and otherwise
+    /// leaves the map whole.
+    #[arg(long)]
+    pub yes_until_reboot: bool,
+    /// Break the share in so many steps, and measure after each: effects that grow with the share are no accident.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub steps: u32,
+    /// Leave out real programs (redis, hackbench, sysbench, fio, sqlite3), even where they are installed.
+    #[arg(long)]
+    pub no_programs: bool,
+    /// Leave out the cost of single pages.
+    #[arg(long)]
+    pub no_transition: bool,
+}
+
+/// Measures the running kernel's direct map, and breaks it if the user agrees.
+///
+/// # Errors
+/// [`Error::Unreadable`] without `/proc`; [`Error::Unwritable`] where the session's folder takes no files. Whatever else
+/// fails is an omission of the study.
+pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
+    let root = Root::system();
+    let mut study = session.begin_study(Kind::Linux);
+    let before = Moment::now(&root)?;
+    let blocks = if session.quick { 8 } else { 16 };
+    announce(options, blocks, session);
+    let may_break = may_break(&root, options, &before, session);
+    let scratch = Scratch::new(session)?;
+    measure_machine(session, &mut study);
+    let programs = if options.no_programs { WithPrograms::No } else { WithPrograms::Yes };
+    let mut phases = Phases::new(session, sizes(&root, session), &scratch.path, blocks, programs);
+    let mut counters = Counters::open().map_err(|omission| study.omissions.push(omission)).ok();
+    let mut measured: Vec<(String, Measured)> = Vec::new();
+    let mut steps: Vec<Step> = Vec::new();
+    results::picture(&mut study, &root, &before, "before");
+
+    let mut measure = |name: &str, broken: &BTreeSet<u64>, counters: &mut Option<Counters>| {
+        measured.push((name.to_owned(), phases.measure(name, broken, counters.as_mut())));
+    };
+    measure("whole map", &BTreeSet::new(), &mut counters);
+    match may_break {
+        Err(omission) => study.omissions.push(omission),
+        Ok(()) => {
+            let whole = Whole::take(&root).map_err(|omission| study.omissions.push(omission)).ok();
+            if !options.no_transition && !session.is_ending() {
+                match transition::measure(&root, session) {
+                    Ok(times) => transition::fill(&mut study, &times),
+                    Err(error) => study.omissions.push(Omission {
+                        part: "cost of a page that becomes secret".to_owned(),
+                        why: format!("{error}."),
+                        remedy: "Free some memory, or raise the limit of locked memory (`ulimit -l`)."
+                            .to_owned(),
+                    }),
+                }
+            }
+            let mut broken = BTreeSet::new();
+            let wanted = options.amount.of(before.map.total());
+            for step in 1..=options.steps {
+                if session.is_ending() {
+                    break;
+                }
+                let target =
+                    before.small() + (wanted as f64 * f64::from(step) / f64::from(options.steps)) as u64;
+                let task = session.task("Breaking the direct map");
+                let result = break_map(&root, target, session, &task);
+                drop(task);
+                match result {
+                    Ok(done) => {
+                        broken.extend(&done.blocks);
+                        let name = results::name(&before, &done.after);
+                        results::picture(&mut study, &root, &done.after, &name);
+                        let is_last = !done.reached();
+                        steps.push(Step { name: name.clone(), wanted: target, broken: done });
+                        measure(&name, &broken, &mut counters);
+                        if is_last {
+                            break;
+                        }
+                    }
+                    Err(error) => {
+                        study.omissions.push(broken_omission(&error));
+                        break;
+                    }
+                }
+            }
+            if let Some(whole) = whole.filter(|_| !session.is_ending() && !steps.is_empty()) {
+                match placed::compare(&root, &whole, &broken, session) {
+                    Ok(placed) => {
+                        study.comparisons.extend(placed.comparisons);
+                        study.controls.extend(placed.controls);
+                    }
+                    Err(omission) => study.omissions.push(omission),
+                }
+            }
+        }
+    }
+    study.omissions.extend(std::mem::take(&mut phases.omissions));
+    results::fill(&mut study, &before, &steps, &phases.subjects, &measured);
+    let readings: Vec<_> = measured
+        .iter_mut()
+        .flat_map(|(name, one)| {
+            std::mem::take(&mut one.readings)
+                .into_iter()
+                .map(move |(id, operations, seen)| (format!("{id}, {name}"), operations, seen))
+        })
+        .collect();
+    if !readings.is_empty() {
+        study.tables.push(counters::table("counters", "Hardware counters for each operation", &readings));
+    }
+    session.end_study(&mut study);
+    Ok(study)
+}
+
+/// Says how long the study will take, at most.
+fn announce(options: &Options, blocks: u32, session: &Session) {
+    let phases = f64::from(1 + options.steps);
+    let time = sample(session);
+    let workloads = 8.0 * 5.0 * time.as_secs_f64();
+    let programs = if options.no_programs { 0.0 } else { 5.0 };
+    let seconds =
+        phases * f64::from(blocks + 1) * (workloads + programs) + if session.quick { 30.0 } else { 150.0 };
+    session.say(format!(
+        "study linux: about {} with a broken map, {} without; the time to break a large share comes on top.",
+        crate::who::show::age(seconds),
+        crate::who::show::age(seconds / phases),
+    ));
+}
+
+fn sample(session: &Session) -> Duration {
+    Duration::from_millis(if session.quick { 8 } else { 30 })
+}
+
+/// Returns the sizes of the workloads' data: what fits this machine and this study.
+fn sizes(root: &Root, session: &Session) -> Sizes {
+    let room = room(root);
+    let most = if session.quick { 256 << 20 } else { 1 << 30 };
+    Sizes {
+        cached_bytes: (room / 16).clamp(4 << 20, most) / KIB_4 * KIB_4,
+        files: if session.quick { 5_000 } else { 20_000 },
+        forked_bytes: (room / 64).clamp(1 << 20, 64 << 20) as usize,
+        sample: sample(session),
+    }
+}
+
+/// Tells whether the map can be broken, and whether the user agrees.
+fn may_break(root: &Root, options: &Options, before: &Moment, session: &Session) -> Result<(), Omission> {
+    let omission = |why: &str, remedy: &str| Omission {
+        part: "the broken map: before and after, by place, cost of the change".to_owned(),
+        why: why.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    match Availability::probe() {
+        Availability::Available { .. } => {}
+        Availability::Absent => {
+            return Err(omission(
+                "This kernel has no secret memory (memfd_secret), or has it switched off.",
+                "Boot Linux 5.14 or later with `secretmem.enable=1` on its command line.",
+            ));
+        }
+        Availability::Refused(why) => {
+            return Err(omission(
+                &format!("This process may not have secret memory: {why}."),
+                "Run the study outside of the sandbox that forbids it.",
+            ));
+        }
+    }
+    if before.map.small.is_none() {
+        return Err(omission(
+            "/proc/meminfo has no DirectMap4k, so that a broken share could not be told.",
+            "Run the study on the host, on a kernel for x86.",
+        ));
+    }
+    if room(root) < 64 * MIB_2 {
+        return Err(omission(
+            "Too little memory is free: 15 % of it stays free in any case.",
+            "Free some memory, or raise the limit of this control group.",
+        ));
+    }
+    let beforehand = if options.yes_until_reboot { Beforehand::Agreed } else { Beforehand::Open };
+    consent::ask(options.amount, beforehand, session)
+}
+
+fn broken_omission(error: &Error) -> Omission {
+    Omission {
+        part: "the broken map".to_owned(),
+        why: format!("The map could not be broken: {error}."),
+        remedy: "Free some memory, raise the limit of locked memory (`ulimit -l`), or run as root."
+            .to_owned(),
+    }
+}
+
+/// A folder for files that go when the study ends, however it ends.
+struct Scratch {
+    path: PathBuf,
+    change: Option<Change>,
+}
+
+impl Scratch {
+    fn new(session: &Session) -> Result<Self, Error> {
+        let path = absolute(&session.out).join(format!("scratch-{}", std::process::id()));
+        let unwritable = |source| Error::Unwritable { path: path.display().to_string(), source };
+        let change = Change::remove(session.keeper(), path.clone()).map_err(unwritable)?;
+        fs::create_dir_all(&path).map_err(unwritable)?;
+        Ok(Self { path, change: Some(change) })
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+        if let Some(change) = self.change.take().filter(|_| !self.path.exists()) {
+            change.forget();
+        }
+    }
+}
+
+impl Broken {
+    /// Tells whether as much was broken as was wanted.
+    fn reached(&self) -> bool {
+        self.ended == crate::breaking::Ended::Reached
+    }
+}
