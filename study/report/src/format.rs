@@ -87,6 +87,7 @@ pub(crate) fn share(value: f64) -> String {
 pub(crate) fn change(ratio: f64) -> String {
     match ratio {
         _ if !ratio.is_finite() => UNKNOWN.to_owned(),
+        _ if ratio >= 1e5 => format!("×{ratio:.0e}"),
         _ if ratio >= 3.0 => {
             format!("×{}", number(if ratio < 100.0 { (ratio * 10.0).round() / 10.0 } else { ratio }))
         }

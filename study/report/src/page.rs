@@ -40,6 +40,9 @@ use crate::verdict::{Tone, Verdict, detectable, effects, is_time, verdict};
 /// Rules of the page that have no colours of their own.
 const STYLE: &str = include_str!("page/style.css");
 
+/// Headlines of more bytes are set smaller.
+const LONG: usize = 90;
+
 /// Forbids everything that the page does not need: it has its own style, and nothing else.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
@@ -114,7 +117,7 @@ fn header(study: &Study, verdict: &Verdict) -> Markup {
     html! {
         header.void[verdict.tone == Tone::Void] {
             p.kicker { "Rhumb study · " (subject) }
-            h1 { (verdict.headline) }
+            h1.long[verdict.headline.len() > LONG] { (verdict.headline) }
             p.standfirst { (verdict.detail) }
             p.byline {
                 @if !study.machine.name.is_empty() { (study.machine.name) " · " }

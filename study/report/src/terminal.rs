@@ -94,6 +94,9 @@ pub fn summary(study: &Study, screen: Screen) -> String {
     let facts = [&machine.name, &machine.cpu, &machine.kernel];
     let mut facts: Vec<&str> =
         facts.into_iter().map(|fact| &**fact).filter(|fact| !fact.is_empty()).collect();
+    if machine.name.starts_with(&machine.cpu) && !machine.name.is_empty() {
+        facts.retain(|fact| *fact != machine.cpu || *fact == machine.name);
+    }
     facts.dedup();
     let head = format!(
         "study {}, {}, {}: {}",

@@ -8,7 +8,7 @@ mod counted;
 mod tests;
 mod who;
 
-use rhumb_method::{Effect, Finding, median};
+use rhumb_method::{Effect, Finding, median, quantile};
 
 use crate::format::{change, counted, interval, sentence, share};
 use crate::schema::{Comparison, Ending, Kind, Study};
@@ -106,6 +106,29 @@ pub(crate) fn detectable(effects: &[(&Comparison, &Effect)]) -> Option<Detectabl
 /// one, because it agrees with the finding.
 pub(crate) fn shown_interval(effect: &Effect) -> (f64, f64) {
     effect.adjusted.map_or((effect.low, effect.high), |adjusted| (adjusted.low, adjusted.high))
+}
+
+/// How far a scale goes for the sake of intervals: ten times, up and down.
+const FARTHEST: f64 = 10.0;
+
+/// Returns the least and the largest ratio of a scale that has all effects in it, and their intervals but for the widest
+/// tenth, and for ends that are hopelessly far. They are cut where they are drawn.
+pub(crate) fn range<'a>(effects: impl Iterator<Item = &'a Effect>) -> (f64, f64) {
+    let (mut low, mut high) = (0.985f64, 1.015f64);
+    let (mut lows, mut highs) = (Vec::new(), Vec::new());
+    let is_ratio = |ratio: &f64| ratio.is_finite() && *ratio > 0.0;
+    for effect in effects {
+        let (from, to) = shown_interval(effect);
+        if is_ratio(&effect.ratio) {
+            (low, high) = (low.min(effect.ratio), high.max(effect.ratio));
+        }
+        lows.extend(Some(from).filter(is_ratio));
+        highs.extend(Some(to).filter(is_ratio));
+    }
+    lows.sort_by(f64::total_cmp);
+    highs.sort_by(f64::total_cmp);
+    let end = |ends: &[f64], q| quantile(ends, q).unwrap_or(1.0).clamp(1.0 / FARTHEST, FARTHEST);
+    (low.min(end(&lows, 0.1)).max(1e-6), high.max(end(&highs, 0.9)).min(1e6))
 }
 
 /// Says which effect would have been seen.

@@ -99,6 +99,13 @@ impl Axis {
         Self { low, high, ticks: ticks.collect(), write: tick }
     }
 
+    /// Returns an axis of whole things, such as CPUs, which has no tick between two of them.
+    pub(crate) fn of_whole(low: f64, high: f64, count: usize) -> Self {
+        let mut axis = Self::over(low, high, count);
+        axis.ticks.retain(|tick| (tick - tick.round()).abs() < 1e-9);
+        axis
+    }
+
     /// Returns an axis whose values are powers of two, by their exponents.
     pub(crate) fn of_powers(low: f64, high: f64, count: usize) -> Self {
         let (low, high) = if high > low { (low, high) } else { (low - 1.0, low + 1.0) };

@@ -103,19 +103,25 @@ fn lines_on(area: &Area<'_>, size: Size, lines: &[Line<'_>], places: Places) -> 
     let most = |values: &mut dyn Iterator<Item = f64>| values.fold(f64::NEG_INFINITY, f64::max);
     let (left, right) = (least(&mut all().map(|point| point.x)), most(&mut all().map(|point| point.x)));
     let x = match places {
+        Places::Numbers if all().all(|point| point.x == point.x.trunc()) => {
+            Axis::of_whole(left, right, size.ticks)
+        }
         Places::Numbers => Axis::over(left, right, size.ticks),
         Places::Powers => Axis::of_powers(left, right, size.ticks),
         Places::Sizes => Axis { write: power_bytes, ..Axis::of_powers(left, right, size.ticks) },
     };
     // A time has its zero in the picture, so that a curve does not look steeper than it is.
-    let bottom = least(&mut all().map(|point| point.low)).min(0.0);
-    let top = most(&mut all().map(|point| point.high));
+    // Intervals that go far beyond all points are cut, because the points would be a flat line below them.
+    let (lowest, highest) = (least(&mut all().map(|point| point.y)), most(&mut all().map(|point| point.y)));
+    let reach = highest.abs().max(lowest.abs());
+    let bottom = least(&mut all().map(|point| point.low)).max(lowest - reach).min(lowest).min(0.0);
+    let top = most(&mut all().map(|point| point.high)).min(highest + reach).max(highest);
     let y = Axis::over(bottom, top + (top - bottom) * 0.06, 5);
     let mut plane = axes(area, x, y)?;
     for (index, line) in lines.iter().enumerate() {
         let colour = SERIES[index % SERIES.len()].drawn();
-        let there = line.points.iter().map(|point| (point.x, point.high));
-        let back = line.points.iter().rev().map(|point| (point.x, point.low));
+        let there = line.points.iter().map(|point| (point.x, point.high.clamp(bottom, top)));
+        let back = line.points.iter().rev().map(|point| (point.x, point.low.clamp(bottom, top)));
         if line.points.len() > 1 {
             plane
                 .draw_series([Polygon::new(there.chain(back).collect::<Vec<_>>(), colour.mix(0.16))])
@@ -125,11 +131,13 @@ fn lines_on(area: &Area<'_>, size: Size, lines: &[Line<'_>], places: Places) -> 
     for (index, line) in lines.iter().enumerate() {
         let colour = SERIES[index % SERIES.len()].drawn();
         let places = line.points.iter().map(|point| (point.x, point.y));
+        // Lines beyond the last colour have hollow points.
+        let dot = if index < SERIES.len() { colour.filled() } else { colour.stroke_width(FINE as u32) };
         plane
             .draw_series(LineSeries::new(places.clone(), colour.stroke_width(2 * FINE as u32)))
             .map_err(|why| why.to_string())?;
         plane
-            .draw_series(places.map(|at| Circle::new(at, 3 * FINE, colour.filled())))
+            .draw_series(places.map(|at| Circle::new(at, 3 * FINE, dot)))
             .map_err(|why| format!("{}: {why}", line.name))?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use rhumb_method::{Effect, Finding};
 
 use crate::format::{UNKNOWN, change, interval, share};
-use crate::verdict::shown_interval;
+use crate::verdict::{range, shown_interval};
 
 #[cfg(test)]
 mod tests;
@@ -69,24 +69,10 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// Returns a scale that has all effects in it, and their intervals but for the widest tenth, which are cut.
+    /// Returns the scale of these effects.
     pub(crate) fn over<'a>(effects: impl Iterator<Item = &'a Effect>) -> Self {
-        let (mut lows, mut highs) = (Vec::new(), Vec::new());
-        let (mut low, mut high) = (0.985f64, 1.015f64);
-        for effect in effects {
-            let (from, to) = shown_interval(effect);
-            if effect.ratio.is_finite() && effect.ratio > 0.0 {
-                (low, high) = (low.min(effect.ratio / EDGE), high.max(effect.ratio * EDGE));
-            }
-            lows.push(from);
-            highs.push(to);
-        }
-        lows.retain(|end| end.is_finite() && *end > 0.0);
-        highs.retain(|end| end.is_finite() && *end > 0.0);
-        lows.sort_by(f64::total_cmp);
-        highs.sort_by(f64::total_cmp);
-        low = low.min(rhumb_method::quantile(&lows, 0.1).unwrap_or(1.0) / EDGE).max(1e-6);
-        high = high.max(rhumb_method::quantile(&highs, 0.9).unwrap_or(1.0) * EDGE).min(1e6);
+        let (low, high) = range(effects);
+        let (low, high) = (low / EDGE, high * EDGE);
         Self { low, high, ticks: ticks(low, high) }
     }
 

@@ -40,13 +40,15 @@ pub(crate) const BASELINE: Role = role("baseline", 0x7b8794, 0x93a1ae);
 pub(crate) const ARM: Role = role("arm", 0x2a64a6, 0x7fb4f0);
 
 /// The lines of a curve and the parts of a bar, in order.
-pub(crate) const SERIES: [Role; 6] = [
+pub(crate) const SERIES: [Role; 8] = [
     role("s1", 0x2563a8, 0x78b0ee),
     role("s2", 0xc8501e, 0xf2925f),
     role("s3", 0x2e8157, 0x68c497),
     role("s4", 0x7d52a8, 0xc19fe6),
     role("s5", 0x957009, 0xdcb650),
-    role("s6", 0x4f5d69, 0xb3c0cb),
+    role("s6", 0xb3306e, 0xee8ab9),
+    role("s7", 0x147d88, 0x5cc4d0),
+    role("s8", 0x4f5d69, 0xb3c0cb),
 ];
 
 /// Colours that only the style sheet uses.

@@ -191,6 +191,13 @@ pub(super) fn odd_curve() -> Curve {
             },
             Series { name: "one point".into(), points: vec![point(3.0, 3.0)] },
             Series { name: "no point".into(), points: vec![] },
+            Series {
+                name: "upside down".into(),
+                points: vec![
+                    Point { x: 2.0, y: 5.0, low: 600.0, high: -600.0 },
+                    Point { x: 4.0, y: 5.0, low: -1e300, high: 1e300 },
+                ],
+            },
         ],
         caption: HOSTILE.into(),
     }

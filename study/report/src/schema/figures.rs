@@ -103,13 +103,13 @@ pub struct MemoryMap {
 impl MemoryMap {
     /// Returns the bytes that each size of page maps, the smallest pages first, and memory that is not mapped last.
     pub fn by_page(&self) -> Vec<(Option<u64>, u64)> {
-        let mut sums: BTreeMap<u64, u64> = BTreeMap::new();
+        let mut sums: BTreeMap<(bool, Option<u64>), u64> = BTreeMap::new();
         for extent in &self.extents {
-            let sum = sums.entry(extent.page_bytes.unwrap_or(u64::MAX)).or_default();
+            let sum = sums.entry((extent.page_bytes.is_none(), extent.page_bytes)).or_default();
             *sum = sum.saturating_add(extent.bytes);
         }
         sums.retain(|_, bytes| *bytes > 0);
-        sums.into_iter().map(|(page, bytes)| ((page < u64::MAX).then_some(page), bytes)).collect()
+        sums.into_iter().map(|((_, page), bytes)| (page, bytes)).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use rhumb_method::{Effect, Finding};
 
 use super::{Screen, visible};
 use crate::format::{change, interval};
-use crate::verdict::shown_interval;
+use crate::verdict::{range, shown_interval};
 
 /// An effect and its name.
 #[derive(Clone, Debug)]
@@ -91,16 +91,10 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    /// Returns a scale with all intervals in it.
+    /// Returns the scale of these effects.
     pub(crate) fn over<'a>(effects: impl Iterator<Item = &'a Effect>) -> Self {
-        let logs = effects
-            .flat_map(|effect| {
-                let (low, high) = shown_interval(effect);
-                [low.ln(), high.ln()]
-            })
-            .filter(|log| log.is_finite());
-        let (low, high) = logs.fold((-0.01f64, 0.01f64), |(low, high), log| (low.min(log), high.max(log)));
-        Self { low, high }
+        let (low, high) = range(effects);
+        Self { low: low.ln(), high: high.ln() }
     }
 
     fn place(&self, ratio: f64, width: usize) -> usize {
