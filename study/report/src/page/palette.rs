@@ -3,6 +3,9 @@
 //! The drawing crate writes colours as attributes of its shapes. The style sheet replaces each by the variable of the
 //! same role, so that one drawing has both themes. In the light theme, attribute and variable have the same colour.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write;
 
 use plotters::style::RGBColor;
