@@ -83,16 +83,7 @@ pub(crate) fn run(
     let began = Instant::now();
     let time = end.saturating_duration_since(began);
     let Pace { batches, sample, mut repeats } = Pace::find(program, arms, session, task, time)?;
-    let mut measured = Measured {
-        pairs: BTreeMap::new(),
-        rounds: 0,
-        memories: 0,
-        stopped: Stopped::Rounds,
-        sample,
-        discarded: BTreeSet::new(),
-        counted: BTreeMap::new(),
-        no_counters: None,
-    };
+    let mut measured = Measured::new(sample);
     let mut counters = Counters::open().map_err(|omission| measured.no_counters = Some(omission)).ok();
     while measured.rounds < ROUNDS_AT_MOST {
         let turn_began = Instant::now();
@@ -140,6 +131,20 @@ fn rival(user_space: UserSpace) -> Result<Option<Rival>, Error> {
 }
 
 impl Measured {
+    /// Returns nothing yet, of samples of this length.
+    fn new(sample: Duration) -> Self {
+        Self {
+            pairs: BTreeMap::new(),
+            rounds: 0,
+            memories: 0,
+            stopped: Stopped::Rounds,
+            sample,
+            discarded: BTreeSet::new(),
+            counted: BTreeMap::new(),
+            no_counters: None,
+        }
+    }
+
     fn is_precise(&self, precision: f64) -> bool {
         self.pairs.values().all(|pairs| {
             Effect::of(&pairs.baseline, &pairs.arm, CONFIDENCE)
@@ -147,3 +152,6 @@ impl Measured {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,13 @@ use super::*;
 
 const BYTES: u64 = 64 << 20;
 
+impl Backing {
+    /// Returns the same memory, claimed to be in other pages.
+    pub(crate) fn claiming(self, pages: Pages) -> Self {
+        Self { pages, ..self }
+    }
+}
+
 /// Returns memory, or says on which machine this test has nothing to test.
 fn backing(pages: Pages) -> Option<Backing> {
     Backing::new(pages, BYTES, 1).inspect_err(|refusal| eprintln!("{pages}: {refusal}")).ok()

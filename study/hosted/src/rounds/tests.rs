@@ -1,24 +1,58 @@
 use super::*;
+use crate::backing::Pages;
+use crate::results;
+use crate::workload::Workload;
 
-fn pace(building_ms: u64, time_s: u64, samples: usize) -> Pace {
-    let mut pace = Pace { batches: BTreeMap::new(), sample: SAMPLE.0, repeats: 1 };
-    pace.set(Duration::from_millis(building_ms), Duration::from_secs(time_s), samples);
-    pace
+/// Returns a small program: two arms, one workload.
+fn program() -> Program {
+    let case = |user_space| Case { placement: Placement::Spread, workload: Workload::Names, user_space };
+    Program {
+        arms: vec![Pages::Mib, Pages::Kib],
+        cases: vec![case(UserSpace::Idle), case(UserSpace::Small)],
+        bytes: 64 << 20,
+        at_once: 3,
+        time: Duration::from_secs(3),
+    }
+}
+
+fn measure(session: &Session, time: Duration) -> (Arms, Measured) {
+    let program = program();
+    let arms = Arms::default().find(&program, session);
+    let task = session.task("");
+    let measured = run(&program, &arms, session, &task, 0.0, Instant::now() + time).unwrap();
+    (arms, measured)
 }
 
 #[test]
-fn memory_that_is_quick_to_get_serves_one_round() {
-    let quick = pace(3_000, 120, 80);
-    assert_eq!((quick.repeats, quick.sample), (1, Duration::from_millis(45)));
-    let round = Duration::from_secs(3) + quick.sample * 80 * 7 / 6;
-    assert!(round * ROUNDS_WANTED < Duration::from_secs(120));
+fn each_round_gives_a_pair_of_each_case_and_arm() {
+    let session = Session::quiet(std::env::temp_dir());
+    let (arms, measured) = measure(&session, Duration::from_secs(2));
+    assert!(measured.rounds >= 1 && measured.memories >= 1 && measured.memories <= measured.rounds);
+    for pairs in measured.pairs.values() {
+        assert_eq!(pairs.arm.len() as u32, measured.rounds);
+        assert_eq!(pairs.baseline.len(), pairs.arm.len());
+        assert!(pairs.arm.iter().chain(&pairs.baseline).all(|ns| *ns > 0.0));
+    }
+    // A system without large pages has one arm, and its twin.
+    let others = arms.seen.len() - 1;
+    assert_eq!(measured.pairs.len(), 2 * (others + usize::from(arms.is_twice)));
+    let mut study = session.begin_study(rhumb_study_report::Kind::Hosted);
+    results::add_comparisons(&mut study, &arms, &measured);
+    results::add_counts(&mut study, &arms, &measured);
+    results::add_pages(&mut study, &program(), &arms.seen);
+    results::add_notes(&mut study, &program(), &measured);
+    let ids: Vec<&str> = study.comparisons.iter().map(|comparison| comparison.id.as_str()).collect();
+    assert_eq!(ids, ["hash-lookup/4k", "hash-lookup/4k/competing-2m"][..2 * others]);
 }
 
 #[test]
-fn memory_that_is_slow_to_get_serves_several() {
-    let slow = pace(10_000, 120, 80);
-    assert_eq!(slow.repeats, 3);
-    assert!(slow.sample < Duration::from_millis(45));
-    assert_eq!(pace(600_000, 120, 80).repeats, REPEATS_AT_MOST);
-    assert_eq!(pace(600_000, 120, 80).sample, SAMPLE.0);
+fn a_study_that_the_user_ends_keeps_whole_cases_alone() {
+    let session = Session::quiet(std::env::temp_dir());
+    session.end();
+    let program = program();
+    let task = session.task("");
+    let arms = Arms::default().find(&program, &session);
+    assert!(arms.seen.is_empty(), "no arm is tried after the end");
+    let measured = run(&program, &arms, &session, &task, 0.0, Instant::now()).unwrap();
+    assert!(measured.pairs.is_empty());
 }

@@ -204,3 +204,6 @@ impl Watch for Silent<'_> {
 
     fn round(&self, _done: u32, _at_most: u32) {}
 }
+
+#[cfg(test)]
+mod tests;
