@@ -16,6 +16,11 @@ pub(crate) enum Beforehand {
     Open,
 }
 
+/// The part of the study that needs a broken map.
+pub(crate) const PART: &str = "the broken map: before and after, by place, cost of the change";
+
+const REMEDY: &str = "Run `study linux --yes-until-reboot --break 10%` on a machine that may be rebooted.";
+
 /// Says what breaking means, and asks. Without a terminal the answer is no.
 ///
 /// # Errors
@@ -26,16 +31,15 @@ pub(crate) fn ask(amount: Amount, beforehand: Beforehand, session: &Session) -> 
          THE CHANGE LASTS UNTIL REBOOT: the kernel mends nothing. It endangers no data; all programs may run a little slower \
          or faster, which is the question. Everything else runs without it."
     ));
+    let refused =
+        |why: &str| Omission { part: PART.to_owned(), why: why.to_owned(), remedy: REMEDY.to_owned() };
+    if session.is_ending() {
+        return Err(refused("The map was left whole, because the study was ended before."));
+    }
     if beforehand == Beforehand::Agreed {
         session.say("Agreed by --yes-until-reboot.");
         return Ok(());
     }
-    let refused = |why: &str| Omission {
-        part: "the broken map: before and after, by place, cost of the change".to_owned(),
-        why: why.to_owned(),
-        remedy: "Run `study linux --yes-until-reboot --break 10%` on a machine that may be rebooted."
-            .to_owned(),
-    };
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(refused(
             "The map was left whole, because nothing agreed to a change that lasts until reboot.",

@@ -1,5 +1,8 @@
 //! `study linux`: the workloads on the map as it is, the map broken step by step, the workloads again.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -150,7 +153,7 @@ fn announce(options: &Options, blocks: u32, session: &Session) {
     let workloads = 8.0 * 5.0 * time.as_secs_f64();
     let programs = if options.no_programs { 0.0 } else { 5.0 };
     let seconds =
-        phases * f64::from(blocks + 1) * (workloads + programs) + if session.quick { 30.0 } else { 150.0 };
+        phases * f64::from(blocks + 1) * (workloads + programs) + if session.quick { 60.0 } else { 240.0 };
     session.say(format!(
         "study linux: about {} with a broken map, {} without; the time to break a large share comes on top.",
         crate::who::show::age(seconds),
@@ -177,7 +180,7 @@ fn sizes(root: &Root, session: &Session) -> Sizes {
 /// Tells whether the map can be broken, and whether the user agrees.
 fn may_break(root: &Root, options: &Options, before: &Moment, session: &Session) -> Result<(), Omission> {
     let omission = |why: &str, remedy: &str| Omission {
-        part: "the broken map: before and after, by place, cost of the change".to_owned(),
+        part: consent::PART.to_owned(),
         why: why.to_owned(),
         remedy: remedy.to_owned(),
     };

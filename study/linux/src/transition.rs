@@ -22,6 +22,7 @@ use crate::breaking::{Breaker, Moment};
 use crate::error::Error;
 use crate::proc::Root;
 use crate::proc::counters::{KIB_4, MIB_2};
+use crate::room::room;
 use crate::secret::FileMemory;
 
 /// Pages that shall split, for each number of busy CPUs: each breaks another 2 MiB.
@@ -29,6 +30,12 @@ const SPLITTING: u64 = 24;
 
 /// Pages that mostly do not, for each number of busy CPUs.
 const NEIGHBOURS: usize = 512;
+
+/// Pages that are freed together.
+const LOT: usize = 64;
+
+/// How many times as many pages as shall split are tried at most.
+const TRIES: u64 = 16;
 
 /// Times of pages in nanoseconds, by kind.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -126,31 +133,26 @@ fn with_busy<T: Send>(cpus: &[usize], busy: usize, work: impl FnOnce() -> T + Se
 fn times(root: &Root, busy: usize) -> Result<(Times, Breaker), Error> {
     let failed = |error: io::Error| Error::Measurement(format!("memory cannot be had: {error}"));
     let mut times = Times { busy, ..Times::default() };
-    // Secret pages, each in another block.
-    let mut breaker = Breaker::new(SPLITTING * MIB_2)?;
-    for _ in 0..SPLITTING {
+    // Secret pages, each in another block. Where the map is broken already, many of those blocks are, too.
+    let mut breaker = Breaker::new((room(root) / 16).clamp(MIB_2, SPLITTING * TRIES * MIB_2))?;
+    while times.splitting.len() < SPLITTING as usize {
         let before = Moment::now(root)?.splits.splits();
         let Ok((_, ns)) = breaker.timed_step() else { break };
         times.put(ns, before, Moment::now(root)?.splits.splits());
     }
-    // Neighbouring secret pages, and their end.
-    let mut secret = FileMemory::secret(NEIGHBOURS * KIB_4 as usize).map_err(failed)?;
-    for page in 0..NEIGHBOURS {
-        let before = Moment::now(root)?.splits.splits();
-        let ns = touch(&mut secret, page);
-        times.put(ns, before, Moment::now(root)?.splits.splits());
+    // Neighbouring secret pages and their end, then the same with ordinary ones.
+    for _ in 0..NEIGHBOURS / LOT {
+        let mut secret = FileMemory::secret(LOT * KIB_4 as usize).map_err(failed)?;
+        for page in 0..LOT {
+            let before = Moment::now(root)?.splits.splits();
+            let ns = touch(&mut secret, page);
+            times.put(ns, before, Moment::now(root)?.splits.splits());
+        }
+        times.secret_freed.push(free(secret));
+        let mut ordinary = FileMemory::ordinary(LOT * KIB_4 as usize).map_err(failed)?;
+        times.ordinary.extend((0..LOT).map(|page| touch(&mut ordinary, page)));
+        times.ordinary_freed.push(free(ordinary));
     }
-    let began = Instant::now();
-    drop(secret);
-    times.secret_freed.push(began.elapsed().as_nanos() as f64 / NEIGHBOURS as f64);
-    // The same with ordinary pages.
-    let mut ordinary = FileMemory::ordinary(NEIGHBOURS * KIB_4 as usize).map_err(failed)?;
-    for page in 0..NEIGHBOURS {
-        times.ordinary.push(touch(&mut ordinary, page));
-    }
-    let began = Instant::now();
-    drop(ordinary);
-    times.ordinary_freed.push(began.elapsed().as_nanos() as f64 / NEIGHBOURS as f64);
     Ok((times, breaker))
 }
 
@@ -159,6 +161,13 @@ fn touch(memory: &mut FileMemory, page: usize) -> f64 {
     let began = Instant::now();
     memory.touch(page * KIB_4 as usize);
     began.elapsed().as_nanos() as f64
+}
+
+/// Frees a lot, and returns the nanoseconds that each of its pages took.
+fn free(memory: FileMemory) -> f64 {
+    let began = Instant::now();
+    drop(memory);
+    began.elapsed().as_nanos() as f64 / LOT as f64
 }
 
 impl Times {
@@ -265,10 +274,13 @@ pub(crate) fn fill(study: &mut Study, all: &[Times]) {
     study.tables.push(Table {
         id: "transition".to_owned(),
         title: "Cost of a page that becomes secret".to_owned(),
-        columns: columns.iter().map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() }).collect(),
+        columns: columns
+            .iter()
+            .map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() })
+            .collect(),
         rows,
         caption: format!(
-            "The time to free is the mean over {NEIGHBOURS} pages that are freed together. A page splits where the \
+            "The time to free is the mean over {LOT} pages that are freed together. A page splits where the \
              kernel's counter of splits rose meanwhile."
         ),
     });

@@ -55,6 +55,15 @@ pub fn age(seconds: f64) -> String {
     }
 }
 
+/// Returns a number with the noun that it counts.
+pub fn counted(count: usize, noun: &str) -> String {
+    match (count, noun.ends_with("ss")) {
+        (1, _) => format!("1 {noun}"),
+        (_, true) => format!("{count} {noun}es"),
+        (_, false) => format!("{count} {noun}s"),
+    }
+}
+
 /// Returns `text` cut to `width` signs, the last of which tells that something is missing.
 pub fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {

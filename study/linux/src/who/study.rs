@@ -6,7 +6,7 @@ mod tests;
 use rhumb_study_report::{Cell, Column, Extent, MemoryMap, Omission, Study, Table};
 
 use super::rows::{rows, user};
-use super::show::{page, size};
+use super::show::{counted, page, size};
 use super::survey::{ProgramsSource, Survey};
 use crate::proc::counters::{DirectMap, at_boot};
 use crate::proc::kernel::kind_name;
@@ -82,9 +82,9 @@ fn holders(survey: &Survey) -> Table {
         ]
     });
     let caption = format!(
-        "{} of secret memory in {} files, {} of it touched; a file that several processes hold counts once.",
+        "{} of secret memory in {}, {} of it touched; a file that several processes hold counts once.",
         size(scan.secret_bytes()),
-        scan.files.len(),
+        counted(scan.files.len(), "file"),
         size(scan.touched_bytes()),
     );
     let columns = [
@@ -194,7 +194,7 @@ fn programs(survey: &Survey) -> Table {
     let areas = survey.areas.map_or(String::new(), |areas| {
         format!(" Pages of their machine code: {}.", size(areas.bpf_code_bytes))
     });
-    let caption = format!("{} programs, {source}.{areas}", survey.programs.len());
+    let caption = format!("{}, {source}.{areas}", counted(survey.programs.len(), "program"));
     let columns = [
         ("number", ""),
         ("type", ""),
@@ -214,8 +214,8 @@ fn modules(survey: &Survey) -> Table {
         Some(modules) => {
             let all = modules.iter().map(|module| module.bytes).sum();
             format!(
-                "{} modules, {} together. Their code is read-only, which splits pages before Linux 6.13.",
-                modules.len(),
+                "{}, {} together. Their code is read-only, which splits pages before Linux 6.13.",
+                counted(modules.len(), "module"),
                 size(all)
             )
         }

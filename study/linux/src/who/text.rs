@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use super::reasons::State;
 use super::rows::{Row, rows};
-use super::show::{age, page, plain, size};
+use super::show::{age, counted, page, plain, size};
 use super::survey::{ProgramsSource, Survey};
 use crate::proc::counters::at_boot;
 use crate::secret::Availability;
@@ -65,10 +65,10 @@ fn holders(out: &mut String, survey: &Survey) {
         (_, false) => {
             let _ = writeln!(
                 out,
-                "SECRET MEMORY: {} in {} files of {} processes, {} touched\n{HEADING}",
+                "SECRET MEMORY: {} in {} of {}, {} touched\n{HEADING}",
                 size(survey.scan.secret_bytes()),
-                survey.scan.files.len(),
-                rows.len(),
+                counted(survey.scan.files.len(), "file"),
+                counted(rows.len(), "process"),
                 size(survey.scan.touched_bytes()),
             );
             for row in rows.iter().take(HOLDERS) {
@@ -118,7 +118,9 @@ fn direct_map(out: &mut String, survey: &Survey) {
                 [survey.splits.level2_collapses, survey.splits.level3_collapses].into_iter().flatten().sum();
             let _ = writeln!(
                 out,
-                "  {splits} splits since boot{rate}, {collapses} merges; {} of page tables",
+                "  {} since boot{rate}, {}; {} of page tables",
+                counted(splits as usize, "split"),
+                counted(collapses as usize, "merge"),
                 size(tables)
             );
         }
@@ -149,11 +151,11 @@ fn others(out: &mut String, survey: &Survey) {
         (ProgramsSource::Kernel, None) => format!(", {} of machine code", size(jited)),
         (ProgramsSource::Descriptors(_), _) => String::new(),
     };
-    let _ = writeln!(out, "  {} BPF programs{of}{code}", survey.programs.len());
+    let _ = writeln!(out, "  {}{of}{code}", counted(survey.programs.len(), "BPF program"));
     match &survey.modules {
         Some(modules) => {
             let bytes = modules.iter().map(|module| module.bytes).sum();
-            let _ = writeln!(out, "  {} modules, {}", modules.len(), size(bytes));
+            let _ = writeln!(out, "  {}, {}", counted(modules.len(), "module"), size(bytes));
         }
         None => {
             let _ = writeln!(out, "  no modules, or not visible");

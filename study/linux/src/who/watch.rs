@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::rows::{Row, rows};
-use super::show::{cut, page, plain, size};
+use super::show::{counted, cut, page, plain, size};
 use super::survey::Survey;
 use super::text::{HEADING, line};
 use crate::error::Error;
@@ -183,9 +183,9 @@ fn screen(
     }
     lines.push(String::new());
     lines.push(format!(
-        "secret memory: {} in {} files, {} touched",
+        "secret memory: {} in {}, {} touched",
         size(survey.scan.secret_bytes()),
-        survey.scan.files.len(),
+        counted(survey.scan.files.len(), "file"),
         size(survey.scan.touched_bytes()),
     ));
     let rows = rows(survey);

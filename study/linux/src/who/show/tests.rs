@@ -19,6 +19,8 @@ fn sizes_and_ages_are_short() {
     assert_eq!(age(7_260.0), "2h 1m");
     assert_eq!(age(90_000.0), "1d 1h");
     assert_eq!(age(-5.0), "0s", "a clock that was set back");
+    assert_eq!((counted(1, "process"), counted(2, "process")), ("1 process".into(), "2 processes".into()));
+    assert_eq!((counted(1, "file"), counted(0, "file")), ("1 file".into(), "0 files".into()));
     assert_eq!(cut("abcdef", 4), "abc…");
     assert_eq!(cut("äöü", 3), "äöü");
 }

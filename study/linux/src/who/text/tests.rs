@@ -12,10 +12,10 @@ fn the_text_shows_holders_map_and_limits() {
         "ada",
         "4f1a",
         "HIBERNATION (inferred)",
-        "42 splits since boot, 21.00 an hour, 1 merges; 164 KiB of page tables",
+        "42 splits since boot, 21.00 an hour, 1 merge; 164 KiB of page tables",
         "kfence is on",
         "guest memory: 1 GiB of vmm (9)",
-        "1 BPF programs, 500 B of machine code",
+        "1 BPF program, 500 B of machine code",
         "120 processes in 0.06 s; 2 of them",
         "No map by place: it is not there.",
     ] {
