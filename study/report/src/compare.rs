@@ -11,16 +11,17 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rhumb_method::{Effect, holm, quantile};
 
+use crate::conditions;
 use crate::error::Error;
 use crate::files::replace;
 use crate::format::{change, counted};
 use crate::names::COMPARE_PAGE;
-use crate::schema::{Kind, Study};
+use crate::schema::{Comparison, Kind, Study};
 
 pub use differences::Difference;
 pub use pool::Pooled;
@@ -90,6 +91,8 @@ pub struct Compared {
     pub sides: Vec<Side>,
     /// The comparisons, in the order of the first study that has them.
     pub rows: Vec<Joined>,
+    /// The conditions that are the same in all comparisons of all studies.
+    pub conditions: Vec<String>,
     /// Other numbers.
     pub figures: Vec<Figure>,
     /// Facts in which the machines differ.
@@ -117,7 +120,9 @@ pub fn compare(studies: &[Study]) -> Result<Compared, Error> {
     let sides: Vec<Side> = studies.iter().zip(labels).map(|(study, label)| side(study, label)).collect();
     let rows = join(studies, &sides);
     let differences = differences::of(studies);
-    Ok(Compared { kind: first.kind, sides, rows, figures: figures(studies), differences })
+    let all: Vec<&Comparison> = studies.iter().flat_map(|study| &study.comparisons).collect();
+    let conditions = conditions::shared(&all);
+    Ok(Compared { kind: first.kind, sides, rows, conditions, figures: figures(studies), differences })
 }
 
 impl Compared {
@@ -204,16 +209,15 @@ fn labels(studies: &[Study]) -> Vec<String> {
     let numbers = (1..=studies.len()).map(|number| format!("#{number}")).collect();
     for more in [kernels, numbers] {
         let more: Vec<String> = more;
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-        labels.iter().for_each(|label| *counts.entry(label).or_default() += 1);
-        let is_shared: Vec<bool> = labels.iter().map(|label| counts[&**label] > 1).collect();
-        for ((label, more), _) in labels
-            .iter_mut()
-            .zip(more)
-            .zip(is_shared)
-            .filter(|((_, more), shared)| *shared && !more.is_empty())
-        {
-            *label = format!("{label}, {more}");
+        let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (label, more) in labels.iter().zip(&more) {
+            groups.entry(label).or_default().insert(more);
+        }
+        let tells: Vec<bool> = labels.iter().map(|label| groups[&**label].len() > 1).collect();
+        for ((label, more), tells) in labels.iter_mut().zip(&more).zip(tells) {
+            if tells && !more.is_empty() {
+                *label = format!("{label}, {more}");
+            }
         }
     }
     labels
@@ -228,11 +232,12 @@ fn side(study: &Study, label: String) -> Side {
 fn join(studies: &[Study], sides: &[Side]) -> Vec<Joined> {
     let mut places: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     let mut rows: Vec<Joined> = Vec::new();
+    let all: Vec<&Comparison> = studies.iter().flat_map(|study| &study.comparisons).collect();
     for (at, study) in studies.iter().enumerate() {
         for one in &study.comparisons {
             let place = *places.entry((&one.id, &one.baseline, &one.arm)).or_insert_with(|| {
                 let mut versus = vec![format!("{} against {}", one.arm, one.baseline)];
-                versus.extend(one.conditions.iter().map(|(name, value)| format!("{name}: {value}")));
+                versus.extend(conditions::own(one, &all));
                 rows.push(Joined {
                     id: one.id.clone(),
                     workload: one.workload.clone(),

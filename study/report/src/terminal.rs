@@ -59,6 +59,8 @@ impl Screen {
     pub(crate) fn wrap(self, text: &str, indent: usize) -> String {
         let space = " ".repeat(indent);
         let options = textwrap::Options::new(self.width.min(WIDEST).max(indent + 20))
+            // A name with a hyphen, such as a kernel's, stays whole.
+            .word_splitter(textwrap::WordSplitter::NoHyphenation)
             .initial_indent(&space)
             .subsequent_indent(&space);
         textwrap::fill(&with_whole_units(&visible(text)), options).replace(NO_BREAK, " ")

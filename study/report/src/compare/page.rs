@@ -46,7 +46,10 @@ fn effects(compared: &Compared) -> Markup {
     html! {
         figure #effects {
             h3 { "Each machine, with its interval" }
-            p.versus { "Comparisons in which the machines disagree come first." }
+            p.versus {
+                "Comparisons in which the machines disagree come first."
+                @if !compared.conditions.is_empty() { " In all of them: " (compared.conditions.join(" · ")) "." }
+            }
             @if few { (key()) } @else { p.versus { "Each dot is a machine. The box holds the middle half, its line is the median." } }
             @if few {
                 @for row in &joined { (plot(&[group(compared, row)], &scale)) (summary(row)) }
