@@ -57,20 +57,20 @@ fn telling(index: usize, geometry: &Geometry, measured: &[Measured]) -> Option<B
         let found = one.each(tally.misses - tally.all_walks());
         all.push(Bar { name: one.machine.clone(), values: vec![found, one.each(tally.all_walks())] });
     }
-    let title = format!(
-        "Translations missing in the first level, for 1,024 random reads of 256 MiB on a modelled {}",
+    let title = "TLB misses of 1,024 random reads of 256 MiB".to_owned();
+    let caption = format!(
+        "The first level's misses on a modelled {}: a translation in the second level costs a few cycles, a walk reads the \
+         page tables. The pages are single frames, which Rhumb takes from the fullest blocks first, and so from those \
+         that a taken frame has broken; a healed map is what boot made, bit for bit",
         geometry.name
     );
-    let caption = "A translation in the second level costs a few cycles, a walk reads the page tables. The pages are \
-                   single frames, which Rhumb takes from the fullest blocks first, and so from those that a taken \
-                   frame has broken; a healed map is what boot made, bit for bit";
     bars(
         format!("tlb/{}/reads", geometry.id),
         title,
         "misses",
         &["found in the second level", "walks"],
         all,
-        caption,
+        &caption,
     )
 }
 

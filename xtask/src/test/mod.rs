@@ -11,7 +11,7 @@
 //! | [`disk`] | makes the RAM disk of some of them |
 //! | [`guest`] | boots the machines, two at a time |
 //! | [`tool`] | runs this tool itself: exit status, pipes, the terminal |
-//! | [`counting`] | does the same for its counts |
+//! | [`counting`], [`studying`] | do the same for its counts, and for the study |
 //! | [`report`] | prints one line for each test, the console of those that fail, and the count |
 //!
 //! A test's name begins with `host/`, `kernel/` or `tool/`; `--filter` takes any part of it.
@@ -26,6 +26,7 @@ mod guest;
 mod host;
 mod lines;
 mod report;
+mod studying;
 mod suite;
 mod tool;
 

@@ -1,5 +1,5 @@
 //! This tool from outside: what `cargo xtask run` prints, how it exits, and what it leaves of the terminal;
-//! [`counting`] has the tests of `cargo xtask count`.
+//! [`counting`] has the tests of `cargo xtask count`, [`studying`] those of `cargo xtask study`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,14 +14,14 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::tcgetattr;
 
-use super::counting;
 use super::report::{Report, Verdict};
+use super::{counting, studying};
 use crate::build::BUILDING;
 
 /// A name, and the test of that name.
 type Test = (&'static str, fn() -> Result<()>);
 
-const TESTS: [Test; 12] = [
+const TESTS: [Test; 13] = [
     ("tool/run/exec", exec),
     ("tool/run/pipe", pipe),
     ("tool/run/no-input", no_input),
@@ -34,6 +34,7 @@ const TESTS: [Test; 12] = [
     ("tool/count/known", counting::known),
     ("tool/count/repeats", counting::repeats),
     ("tool/count/unknown-region", counting::unknown_region),
+    ("tool/study/kernel", studying::kernel),
 ];
 
 /// The prompt of a kernel that is ready for a person.
