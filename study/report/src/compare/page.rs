@@ -9,6 +9,9 @@ use crate::page::document;
 use crate::page::forest::{Group, Row, Scale, fleet, key, plot};
 use crate::page::tables::{rows, table};
 
+/// The most comparisons that are shown unasked.
+const SHOWN: usize = 16;
+
 /// The most machines at each end of a fleet that are shown by name.
 const ENDS: usize = 5;
 
@@ -43,6 +46,7 @@ fn effects(compared: &Compared) -> Markup {
     joined.extend(compared.rows.iter().filter(|row| !row.differs()));
     let scale = Scale::over(joined.iter().flat_map(|row| row.effects.iter().flatten()));
     let few = compared.sides.len() <= FEW;
+    let first = joined.len().min(SHOWN);
     html! {
         figure #effects {
             h3 { "Each machine, with its interval" }
@@ -51,20 +55,34 @@ fn effects(compared: &Compared) -> Markup {
                 @if !compared.conditions.is_empty() { " In all of them: " (compared.conditions.join(" · ")) "." }
             }
             @if few { (key()) } @else { p.versus { "Each dot is a machine. The box holds the middle half, its line is the median." } }
-            @if few {
-                @for row in &joined { (plot(&[group(compared, row)], &scale)) (summary(row)) }
-            } @else {
-                @for row in &joined {
-                    section.family {
-                        h3 { (row.workload) @if row.differs() { " — the machines disagree" } }
-                        p.versus { (row.versus) }
-                        (fleet(&ratios(compared, row), &scale))
-                        (summary(row))
-                        (ends(compared, row))
-                    }
+            (shown(compared, &joined[..first], &scale))
+            @if first < joined.len() {
+                details {
+                    summary { "The other " (joined.len() - first) " comparisons" }
+                    (shown(compared, &joined[first..], &scale))
                 }
             }
             (effect_table(compared, &joined))
+        }
+    }
+}
+
+/// Returns rows of the plot: all machines where they are few, else a picture of the fleet.
+fn shown(compared: &Compared, joined: &[&Joined], scale: &Scale) -> Markup {
+    html! {
+        @for row in joined {
+            @if compared.sides.len() <= FEW {
+                (plot(&[group(compared, row)], scale))
+                (summary(row))
+            } @else {
+                section.family {
+                    h3 { (row.workload) @if row.differs() { " — the machines disagree" } }
+                    p.versus { (row.versus) }
+                    (fleet(&ratios(compared, row), scale))
+                    (summary(row))
+                    (ends(compared, row))
+                }
+            }
         }
     }
 }
