@@ -73,8 +73,10 @@ impl Arms {
             match tried.and_then(|backing| Ok((Seen::of(&backing)?, backing))) {
                 Ok((seen, backing)) => {
                     arms.seen.push(seen);
-                    // One more is needed at a time.
-                    if !matches!(pages, Pages::Aged(_)) && arms.whole.len() + 1 < program.at_once {
+                    // Room for one more is needed, but for the last.
+                    let is_last = Some(&pages) == program.arms.last();
+                    let has_room = is_last || arms.whole.len() + 1 < program.at_once;
+                    if !matches!(pages, Pages::Aged(_)) && has_room {
                         arms.whole.push(backing);
                     }
                     if arms.seen.len() == 1 {
@@ -151,3 +153,6 @@ fn omission(part: String, refusal: Refusal) -> Omission {
     }
     Omission { part, why: why + ".", remedy: refusal.remedy }
 }
+
+#[cfg(test)]
+mod tests;
