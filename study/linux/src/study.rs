@@ -78,9 +78,13 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
         Err(omission) => study.omissions.push(omission),
         Ok(()) => {
             let whole = Whole::take(&root).map_err(|omission| study.omissions.push(omission)).ok();
+            let mut broken = BTreeSet::new();
             if !options.no_transition && !session.is_ending() {
                 match transition::measure(&root, session) {
-                    Ok(times) => transition::fill(&mut study, &times),
+                    Ok((times, blocks)) => {
+                        transition::fill(&mut study, &times);
+                        broken.extend(blocks);
+                    }
                     Err(error) => study.omissions.push(Omission {
                         part: "cost of a page that becomes secret".to_owned(),
                         why: format!("{error}."),
@@ -89,7 +93,6 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
                     }),
                 }
             }
-            let mut broken = BTreeSet::new();
             let wanted = options.amount.of(before.map.total());
             for step in 1..=options.steps {
                 if session.is_ending() {

@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -20,6 +21,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::breaking::{Breaker, Moment};
 use crate::error::Error;
+use crate::frames::Frames;
 use crate::proc::Root;
 use crate::proc::counters::{KIB_4, MIB_2};
 use crate::room::room;
@@ -81,26 +83,28 @@ fn bind(cpu: usize) {
 }
 
 /// Measures all numbers of busy CPUs. If the user ends the study, the numbers that were measured remain.
+/// Returns the blocks of physical memory that are broken by it as well, where the kernel tells.
 ///
 /// # Errors
 /// [`Error::Measurement`] where memory cannot be had; [`Error::Unreadable`] where the counters cannot.
-pub(crate) fn measure(root: &Root, session: &Session) -> Result<Vec<Times>, Error> {
+pub(crate) fn measure(root: &Root, session: &Session) -> Result<(Vec<Times>, BTreeSet<u64>), Error> {
     let cpus = cpus();
     let steps = steps(cpus.len());
     let task = session.task("Cost of a page that becomes secret");
     let mut all = Vec::new();
     // Blocks that are broken stay with the study until the end, so that the next ones are whole.
     let mut held = Vec::new();
+    let mut blocks = BTreeSet::new();
     for (index, &busy) in steps.iter().enumerate() {
         if session.is_ending() {
             break;
         }
         task.set(index as u64, steps.len() as u64);
-        let (times, breaker) = with_busy(&cpus, busy, || times(root, busy))?;
+        let (times, breaker) = with_busy(&cpus, busy, || times(root, busy, &mut blocks))?;
         all.push(times);
         held.push(breaker);
     }
-    Ok(all)
+    Ok((all, blocks))
 }
 
 /// Runs `work` on a thread that is bound to the first CPU, while `busy` others do nothing but compute.
@@ -130,15 +134,18 @@ fn with_busy<T: Send>(cpus: &[usize], busy: usize, work: impl FnOnce() -> T + Se
     })
 }
 
-fn times(root: &Root, busy: usize) -> Result<(Times, Breaker), Error> {
+fn times(root: &Root, busy: usize, blocks: &mut BTreeSet<u64>) -> Result<(Times, Breaker), Error> {
+    let frames = Frames::open().ok();
+    let mut seen = |address| blocks.extend(frames.as_ref().and_then(|frames| frames.block(address)));
     let failed = |error: io::Error| Error::Measurement(format!("memory cannot be had: {error}"));
     let mut times = Times { busy, ..Times::default() };
     // Secret pages, each in another block. Where the map is broken already, many of those blocks are, too.
     let mut breaker = Breaker::new((room(root) / 16).clamp(MIB_2, SPLITTING * TRIES * MIB_2))?;
     while times.splitting.len() < SPLITTING as usize {
         let before = Moment::now(root)?.splits.splits();
-        let Ok((_, ns)) = breaker.timed_step() else { break };
+        let Ok((address, ns)) = breaker.timed_step() else { break };
         times.put(ns, before, Moment::now(root)?.splits.splits());
+        seen(address);
     }
     // Neighbouring secret pages and their end, then the same with ordinary ones.
     for _ in 0..NEIGHBOURS / LOT {
@@ -147,6 +154,7 @@ fn times(root: &Root, busy: usize) -> Result<(Times, Breaker), Error> {
             let before = Moment::now(root)?.splits.splits();
             let ns = touch(&mut secret, page);
             times.put(ns, before, Moment::now(root)?.splits.splits());
+            seen(secret.address() + page * KIB_4 as usize);
         }
         times.secret_freed.push(free(secret));
         let mut ordinary = FileMemory::ordinary(LOT * KIB_4 as usize).map_err(failed)?;

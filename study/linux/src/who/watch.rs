@@ -189,7 +189,8 @@ fn screen(
         size(survey.scan.touched_bytes()),
     ));
     let rows = rows(survey);
-    let below = events.len() + usize::from(!events.is_empty()) + 1;
+    let below =
+        folded(&survey.hibernation.sentence, width).len() + events.len() + usize::from(!events.is_empty());
     let room = height.saturating_sub(lines.len() + below + 1);
     if !rows.is_empty() && room > 0 {
         lines.push(HEADING.to_owned());
@@ -199,13 +200,28 @@ fn screen(
             lines.push(format!("and {} more", rows.len() - shown));
         }
     }
-    lines.push(survey.hibernation.sentence.clone());
+    lines.extend(folded(&survey.hibernation.sentence, width));
     if !events.is_empty() {
         lines.push(String::new());
         lines.extend(events.iter().cloned());
     }
     lines.truncate(height);
     lines.into_iter().map(|line| cut(&line, width)).collect()
+}
+
+/// Divides a sentence into lines of at most `width` signs, between words.
+fn folded(sentence: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in sentence.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// A terminal that shows a screen and takes single keys. It is as before when this goes.

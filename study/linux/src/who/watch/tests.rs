@@ -31,6 +31,13 @@ fn later() -> Survey {
 }
 
 #[test]
+fn sentences_are_folded_between_words() {
+    assert_eq!(folded("one two three", 8), ["one two", "three"]);
+    assert_eq!(folded("one", 0), ["one"]);
+    assert!(folded("", 8).is_empty());
+}
+
+#[test]
 fn changes_are_told() {
     let (before, now) = (survey(), later());
     assert!(changes(&before, &before).is_empty());
