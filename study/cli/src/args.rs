@@ -21,24 +21,31 @@ figures prove nothing, and 130 if the study was interrupted; what was measured u
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) run: Run,
+}
+
+/// A study with its own options, and those of every study that measures.
+#[derive(Args, Debug)]
+pub(crate) struct Measuring<Options: Args> {
+    #[command(flatten)]
+    pub(crate) options: Options,
     #[command(flatten)]
     pub(crate) shared: Shared,
 }
 
-/// Options of every study.
+/// Options of every study that measures.
 #[derive(Args, Debug)]
 pub(crate) struct Shared {
     /// The folder for results, and for everything else that the study writes [default: rhumb-study/KIND-TIME].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Take about 3 minutes, at the price of wider intervals.
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub(crate) quick: bool,
     /// A name for this machine in the report, instead of its CPU's.
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Begin random orders here, to repeat a study [default: the time].
-    #[arg(long, global = true, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = seed)]
     pub(crate) seed: Option<u64>,
 }
 
@@ -48,9 +55,9 @@ pub(crate) enum Run {
     /// Look at the running kernel's direct map.
     Linux(Linux),
     /// Measure Rhumb's memory core on the real TLB, with a direct map of pages of 1 GiB, 2 MiB and 4 KiB.
-    Hosted(rhumb_study_hosted::Options),
+    Hosted(Measuring<rhumb_study_hosted::Options>),
     /// Count in Rhumb's kernel, in QEMU, and model translation caches; `cargo xtask study kernel` builds all it needs.
-    Kernel(rhumb_study_kernel::Options),
+    Kernel(Measuring<rhumb_study_kernel::Options>),
     /// Set the results of several machines, kernels or runs side by side.
     Compare(Compare),
 }
@@ -65,7 +72,20 @@ pub(crate) struct Linux {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LinuxPart {
     /// Show the holders that break this kernel's direct map, and what they block.
-    Who(rhumb_study_linux::who::Options),
+    Who(Who),
+}
+
+/// `linux who`.
+#[derive(Args, Debug)]
+pub(crate) struct Who {
+    #[command(flatten)]
+    pub(crate) options: rhumb_study_linux::who::Options,
+    /// Write a page, JSON and CSV into this folder, too [default: the terminal only].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// A name for this machine in the report, instead of its CPU's.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 }
 
 /// `compare`.
@@ -74,4 +94,12 @@ pub(crate) struct Compare {
     /// Results of studies of one kind: the files that they wrote as study.json, or their folders.
     #[arg(required = true, num_args = 2.., value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
+    /// Write a page, compare.html, into this folder, too [default: the terminal only].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Parses where random orders begin.
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("`{text}` is no whole number from 0 to {}", u64::MAX))
 }

@@ -12,16 +12,16 @@
 mod args;
 mod output;
 
-use std::env;
-use std::io;
 use std::process::ExitCode;
+use std::{env, fs, io};
 
 use anyhow::Result;
 use clap::Parser;
 use rhumb_study_linux::who;
-use rhumb_study_system::keeper;
+use rhumb_study_report::Study;
+use rhumb_study_system::{Session, keeper};
 
-use args::{Cli, LinuxPart, Run};
+use args::{Cli, Linux, LinuxPart, Measuring, Run, Shared, Who};
 
 /// The word that starts the keeper.
 const KEEPER: &str = "keeper";
@@ -44,31 +44,42 @@ fn main() -> ExitCode {
 
 /// Runs a command, and returns the exit status.
 fn run(cli: &Cli) -> Result<ExitCode> {
-    let shared = &cli.shared;
     match &cli.run {
-        Run::Linux(linux) => match &linux.part {
-            LinuxPart::Who(options) => {
-                let session = output::plain(shared)?;
-                let study = who::run(options, &session)?;
-                // It has printed its own summary, and writes files only where the user says.
-                if shared.out.is_some() {
-                    output::save(&study, &session)?;
-                }
-                Ok(output::status(&study))
-            }
-        },
-        Run::Hosted(options) if options.list => {
+        Run::Linux(Linux { part: LinuxPart::Who(who) }) => look(who),
+        Run::Hosted(Measuring { options, .. }) if options.list => {
             output::print(&rhumb_study_hosted::list())?;
             Ok(ExitCode::SUCCESS)
         }
-        Run::Hosted(options) => {
-            let session = output::begin(shared, "hosted", KEEPER)?;
-            output::finish(&rhumb_study_hosted::run(options, &session)?, &session)
+        Run::Hosted(Measuring { options, shared }) => {
+            measure("hosted", shared, |session| Ok(rhumb_study_hosted::run(options, session)?))
         }
-        Run::Kernel(options) => {
-            let session = output::begin(shared, "kernel", KEEPER)?;
-            output::finish(&rhumb_study_kernel::run(options, &session)?, &session)
+        Run::Kernel(Measuring { options, shared }) => {
+            measure("kernel", shared, |session| Ok(rhumb_study_kernel::run(options, session)?))
         }
-        Run::Compare(options) => output::compare(&options.files, shared.out.as_deref()),
+        Run::Compare(options) => output::compare(&options.files, options.out.as_deref()),
     }
+}
+
+/// Runs a study that measures, and writes its results.
+fn measure(kind: &str, shared: &Shared, run: impl FnOnce(&Session) -> Result<Study>) -> Result<ExitCode> {
+    let session = output::begin(shared, kind, KEEPER)?;
+    match run(&session) {
+        Ok(study) => output::finish(&study, &session),
+        Err(error) => {
+            // A folder without results is of no use. One that has other files stays as it is.
+            let _ = fs::remove_dir(&session.out);
+            Err(error)
+        }
+    }
+}
+
+/// Shows the holders. They are shown by `who` itself; files are written only where the user says.
+fn look(options: &Who) -> Result<ExitCode> {
+    let out = options.out.clone().unwrap_or_default();
+    let session = output::session(out, false, None, options.name.clone())?;
+    let study = who::run(&options.options, &session)?;
+    if options.out.is_some() {
+        output::save(&study, &session)?;
+    }
+    Ok(output::status(&study))
 }

@@ -35,22 +35,18 @@ pub(crate) fn begin(shared: &Shared, kind: &str, keeper: &str) -> Result<Session
     // The folder that this process began in may be removed while the keeper is there.
     command.arg(keeper).current_dir("/");
     let keeper = Keeper::start(command).context("the process that is to undo changes cannot be started")?;
-    Ok(session(shared, out)?.kept_by(keeper))
+    Ok(session(out, shared.quick, shared.seed, shared.name.clone())?.kept_by(keeper))
 }
 
-/// Begins a run that changes nothing of the machine.
+/// Begins a run that changes nothing of the machine. Without a seed, the time is one.
 ///
 /// # Errors
 /// The system takes no handler of signals.
-pub(crate) fn plain(shared: &Shared) -> Result<Session> {
-    session(shared, shared.out.clone().unwrap_or_default())
-}
-
-fn session(shared: &Shared, out: PathBuf) -> Result<Session> {
-    let seed = shared.seed.unwrap_or_else(|| {
+pub(crate) fn session(out: PathBuf, quick: bool, seed: Option<u64>, name: Option<String>) -> Result<Session> {
+    let seed = seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64)
     });
-    Session::begin(out, shared.quick, seed, shared.name.clone()).context("no handler of signals can be set")
+    Session::begin(out, quick, seed, name).context("no handler of signals can be set")
 }
 
 /// Writes a study's files, shows its summary, and returns the exit status.

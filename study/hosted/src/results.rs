@@ -6,6 +6,7 @@ use rhumb_method::{Effect, Stopped};
 use rhumb_study_report::{
     Bar, Bars, Cell, Column, Comparison, Control, ControlKind, Curve, Omission, Point, Series, Study, Table,
 };
+use rhumb_study_system::controls::of_negative;
 use rhumb_study_system::counters;
 
 use crate::arms::{Arm, Arms, Seen};
@@ -16,12 +17,6 @@ use crate::options::{Case, Program};
 use crate::rounds::{CONFIDENCE, Measured, Pairs};
 
 const PAGE: u64 = 4096;
-
-/// The chance below which same against same counts as different, as with the built-in controls.
-const CONTROL_LEVEL: f64 = 0.01;
-
-/// An effect of the same against the same up to this share is harmless: it is smaller than any that a study claims.
-const HARMLESS: f64 = 0.01;
 
 impl Case {
     fn id(self, arm: &str) -> String {
@@ -116,20 +111,7 @@ fn negative_control(baseline: Pages, twins: &[(&(Case, Arm), &Pairs)], stopped: 
     };
     let (baseline_samples, arm_samples) = (mean(|pairs| &pairs.baseline), mean(|pairs| &pairs.arm));
     let effect = Effect::of(&baseline_samples, &arm_samples, CONFIDENCE)?;
-    let percent = |ratio: f64| 100.0 * (ratio - 1.0);
-    let (off, low, high) = (percent(effect.ratio), percent(effect.low), percent(effect.high));
-    let passed = effect.p > CONTROL_LEVEL || (effect.ratio - 1.0).abs() <= HARMLESS;
-    let verdict = if passed {
-        format!(
-            "{baseline} against {baseline} in other memory showed no effect ({off:+.1} %, between {low:+.1} and \
-             {high:+.1} %), as it must."
-        )
-    } else {
-        format!(
-            "{baseline} against {baseline} in other memory differed by {off:+.1} % (between {low:+.1} and {high:+.1} %): \
-             other effects of this size may come from the place of the memory, too."
-        )
-    };
+    let (passed, verdict) = of_negative(&format!("{baseline} against {baseline} in other memory"), &effect);
     let comparison = Comparison {
         id: "control/same-map".to_owned(),
         family: "Controls".to_owned(),

@@ -24,6 +24,8 @@ use crate::memory::available_bytes;
 use crate::session::Session;
 use buffer::{Buffer, Fault};
 
+pub use judge::of_negative;
+
 #[cfg(test)]
 mod tests;
 

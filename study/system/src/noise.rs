@@ -20,8 +20,8 @@ const BATCHES: u32 = 128;
 /// Pieces of work: enough that a quartile is known to a few percent of itself.
 const PIECES: u64 = 200;
 
-/// The largest effect that has been published for a direct map in small pages, as a share: 4 %. A machine on which a
-/// study cannot see it is hopeless.
+/// The largest effect that has been published for the data of an x86 kernel in small pages, as a share: 3.8 % of a
+/// kernel's build (docs/study/README.md has the sources). A machine on which a study cannot see it is hopeless.
 const LARGEST_PUBLISHED: f64 = 0.04;
 
 /// The smallest effect that a trial of `n` rounds sees is this times the spread, over the root of `n`.
@@ -87,8 +87,8 @@ fn judge(spread: f64, steal: Option<f64>, rounds: u32) -> Noise {
         format!(", and other guests took {:.1} % of the CPUs' time", 100.0 * steal)
     });
     let measured = format!(
-        "The same work varied by {:.1} % of its time between the quartiles{stolen}: {rounds} rounds can show effects of \
-         {:.1} % and more",
+        "The same work varied by {:.1} % of its time between the quartiles{stolen}: a comparison of {rounds} rounds can \
+         show effects of {:.1} % and more",
         100.0 * spread,
         100.0 * smallest,
     );

@@ -66,7 +66,7 @@ pub(super) fn judge(measured: Measured, controls: &mut Controls) {
         comparison.effect = Some(effect);
         let (passed, verdict) = match kind {
             ControlKind::Positive => of_positive(&effect, bytes),
-            ControlKind::Negative => of_negative(&effect),
+            ControlKind::Negative => of_negative("The same against the same", &effect),
         };
         controls.controls.push(Control { kind, comparison, passed, verdict });
     }
@@ -91,14 +91,18 @@ fn of_positive(effect: &Effect, bytes: usize) -> (bool, String) {
     (false, verdict)
 }
 
-/// Tells whether the negative control saw no effect, and what follows.
-fn of_negative(effect: &Effect) -> (bool, String) {
+/// Tells whether a negative control saw no effect, and what follows. `subject` names the two equal things, and begins
+/// the sentence: "The same against the same".
+///
+/// The control fails, too, if it could not have seen a large effect: a machine that is too busy proves nothing by its
+/// silence.
+pub fn of_negative(subject: &str, effect: &Effect) -> (bool, String) {
     let off = 100.0 * (effect.ratio - 1.0);
     let (low, high) = ends(effect);
     if effect.p_adjusted <= LEVEL && (effect.ratio - 1.0).abs() > HARMLESS {
         let verdict = format!(
-            "The same against the same differed by {off:+.1} % (between {low:+.1} and {high:+.1} %): other effects of this \
-             size may come from the place of the memory, or from other programs, too."
+            "{subject} differed by {off:+.1} % (between {low:+.1} and {high:+.1} %): other effects of this size may come \
+             from the place of the memory, or from other programs, too."
         );
         return (false, verdict);
     }
@@ -106,15 +110,15 @@ fn of_negative(effect: &Effect) -> (bool, String) {
         Some(smallest) if smallest <= BLIND => {
             let smallest = 100.0 * smallest;
             let verdict = format!(
-                "The same against the same showed no effect ({off:+.1} %, between {low:+.1} and {high:+.1} %), as it must; \
-                 one of {smallest:.1} % would most likely have been seen."
+                "{subject} showed no effect ({off:+.1} %, between {low:+.1} and {high:+.1} %), as it must; one of \
+                 {smallest:.1} % would most likely have been seen."
             );
             (true, verdict)
         }
         _ => {
             let verdict = format!(
-                "The same against the same varied so much that not even an effect of {:.0} % would have been seen: the \
-                 machine is too busy for a study.",
+                "{subject} varied so much that not even an effect of {:.0} % would have been seen: the machine is too busy \
+                 for a study.",
                 100.0 * BLIND
             );
             (false, verdict)
