@@ -61,7 +61,9 @@ pub fn of_machine(tlbs: &[Tlb]) -> Option<Result<Geometry, WrongGeometry>> {
 /// # Errors
 /// The geometry is none.
 pub fn predicted_ladder(geometry: &Geometry) -> Result<Curve, WrongGeometry> {
-    let sizes: Vec<u64> = (15..33).flat_map(|power| [1 << power, 3 << (power - 1)]).collect();
+    // Finer steps where the reach of small pages ends.
+    let fine = (15..26).flat_map(|power| [1 << power, 3 << (power - 1)]);
+    let sizes: Vec<u64> = fine.chain((26..33).map(|power| 1 << power)).collect();
     let mut series = Vec::new();
     for page in PageSize::ALL {
         let steps = ladder(geometry, page, &sizes)?;

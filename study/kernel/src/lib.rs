@@ -101,11 +101,15 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let measured = measure(&mut study, &parts, &plan, &folder, session)?;
     drop(folder);
     figures::add(&mut study, &geometries, &measured);
-    for geometry in geometries.iter().take(if session.quick { 2 } else { geometries.len() }) {
+    let shown = if session.quick { 2 } else { geometries.len() };
+    let task = session.task("ladders of the models");
+    for (index, geometry) in geometries.iter().take(shown).enumerate() {
+        task.set(index as u64, shown as u64);
         if !session.is_ending() {
             study.curves.push(geometries::predicted_ladder(geometry)?);
         }
     }
+    drop(task);
     add_notes(&mut study, &geometries);
     session.end_study(&mut study);
     Ok(study)
@@ -167,7 +171,9 @@ fn measure(
             study.omissions.push(Omission {
                 part: format!("{region} with {}", planned.label),
                 why: format!("The kernel did not measure it: {why}."),
-                remedy: "It needs another machine.".to_owned(),
+                remedy:
+                    "Nothing needs to be done: in this state the machine has not what the operation takes."
+                        .to_owned(),
             });
         }
         let extents = rows::extents(&said.console);
