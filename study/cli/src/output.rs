@@ -31,6 +31,10 @@ pub(crate) fn begin(shared: &Shared, kind: &str, keeper: &str) -> Result<Session
         None => PathBuf::from("rhumb-study").join(format!("{kind}-{}", now())),
     };
     fs::create_dir_all(&out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
+    // Before minutes of work, rather than after them.
+    tempfile::tempfile_in(&out).with_context(|| {
+        format!("no file can be written into {}: name another folder with --out", out.display())
+    })?;
     let mut command = Command::new("/proc/self/exe");
     // The folder that this process began in may be removed while the keeper is there.
     command.arg(keeper).current_dir("/");
@@ -54,12 +58,13 @@ pub(crate) fn session(out: PathBuf, quick: bool, seed: Option<u64>, name: Option
 /// # Errors
 /// The files or the terminal cannot be written.
 pub(crate) fn finish(study: &Study, session: &Session) -> Result<ExitCode> {
+    // The summary first: where the disk has become full meanwhile, it is all that is left of the study.
+    print(&format!("{}\n", summary(study, Screen::of_stdout()).trim_end()))?;
     let written = write(study, &session.out)?;
     print(&format!(
-        "{}\n\n{}\n{}\n{}\n{}\n",
-        summary(study, Screen::of_stdout()).trim_end(),
+        "\n{}\n{}\n{}\n{}\n",
         line("The page to look at", &written.page),
-        line("The whole, to compare", &written.json),
+        line("For `compare`", &written.json),
         line("Each sample", &written.samples),
         line("Each effect", &written.effects),
     ))?;

@@ -148,3 +148,32 @@ fn a_killed_study_leaves_nothing_behind() {
         }
     }
 }
+
+#[test]
+fn a_folder_that_takes_no_files_is_refused_before_the_work() {
+    // As root, only a file system without files refuses: that of processes.
+    let study = Command::new(PROGRAM).args(["hosted", "--quick", "--out", "/proc/self"]).output().unwrap();
+    let error = String::from_utf8(study.stderr).unwrap();
+    assert_eq!(study.status.code(), Some(1), "{error}");
+    assert!(error.contains("/proc/self") && error.contains("--out") && error.lines().count() == 1, "{error}");
+}
+
+#[test]
+fn wrong_words_are_refused_with_status_2_and_leave_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [
+        &["hosted", "--seed", "x"][..],
+        &["linux", "who", "--quick"],
+        &["compare", "one.json"],
+        &["hosted", "--minutes", "0"],
+        &["everything"],
+    ] {
+        let study = Command::new(PROGRAM).args(words).current_dir(folder.path()).output().unwrap();
+        assert_eq!(study.status.code(), Some(2), "{words:?}: {}", String::from_utf8_lossy(&study.stderr));
+    }
+    let study = Command::new(PROGRAM).arg("kernel").current_dir(folder.path()).output().unwrap();
+    assert_eq!(study.status.code(), Some(1));
+    let studies = folder.path().join("rhumb-study");
+    let left = fs::read_dir(studies).into_iter().flatten().flatten().map(|entry| entry.path());
+    assert_eq!(left.collect::<Vec<_>>(), [""; 0].map(PathBuf::from), "a folder without results is left");
+}
