@@ -95,7 +95,8 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     }
     let folder = Folder::new(session, &geometries)?;
     session.say(format!(
-        "{} machines run one after the other, {SECONDS_EACH} seconds each where this one is idle; nothing of it is changed.",
+        "{} machines run one after the other, up to {SECONDS_EACH} seconds each where this one is idle; nothing of it is \
+         changed.",
         plan.len()
     ));
     let measured = measure(&mut study, &parts, &plan, &folder, session)?;
@@ -115,8 +116,8 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     Ok(study)
 }
 
-/// A machine takes about so long where the host is idle.
-const SECONDS_EACH: u64 = 9;
+/// A machine takes no longer where the host is idle.
+const SECONDS_EACH: u64 = 6;
 
 /// Finds the files that machines are made of.
 fn parts(options: &Options) -> Result<Parts, Error> {
