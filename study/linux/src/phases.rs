@@ -1,13 +1,14 @@
 //! All workloads, measured in blocks.
 //!
 //! A block measures each workload once, in an order that is drawn anew, so that a phase is a row of blocks that differ in
-//! nothing but time. The data of all workloads are made anew for each phase: memory that was taken before the map was broken
-//! lies in blocks that are still whole.
+//! nothing but time. The data of all workloads are made anew for each block. Memory that was taken before the map was broken
+//! lies in blocks that are still whole; and data that are made once for a phase lie well or badly by chance, which would look
+//! like an effect of the phase.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -114,79 +115,97 @@ impl<'a> Phases<'a> {
         &mut self,
         name: &str,
         broken: &BTreeSet<u64>,
-        counters: Option<&mut Counters>,
+        mut counters: Option<&mut Counters>,
     ) -> Measured {
-        let session = self.session;
-        let task = session.task(name);
+        let task = self.session.task(name);
+        let mut random = Pcg64Mcg::seed_from_u64(self.session.seed ^ u64::from(self.blocks));
+        let (mut values, mut failed) = (BTreeMap::<String, Vec<f64>>::new(), BTreeSet::new());
+        let (mut readings, mut shares) = (Vec::new(), Vec::new());
+        let began_s = self.clock.elapsed().as_secs_f64();
         let folder = self.scratch.join("phase");
-        let _ = fs::create_dir_all(&folder);
-        let (timed, missing) = workloads::all(&self.sizes, &folder, session.seed);
-        missing.into_iter().for_each(|omission| self.omit(omission));
-        let (programs, missing) = match self.programs {
-            WithPrograms::Yes => programs::all(&folder, session),
-            WithPrograms::No => (Vec::new(), Vec::new()),
-        };
-        missing.into_iter().for_each(|omission| self.omit(omission));
-        let mut bench = Bench { timed, programs };
-        if self.subjects.is_empty() {
-            self.subjects = bench.subjects();
-        }
-        let in_broken = share_in(&bench, broken);
-        let readings = counters.map_or_else(Vec::new, |counters| read(&mut bench, counters));
-        let phase = self.blocks(&mut bench, &task);
-        // Programs end before their folder goes.
-        drop(bench);
-        let _ = fs::remove_dir_all(&folder);
-        Measured { phase, readings, in_broken }
-    }
-
-    fn blocks(&mut self, bench: &mut Bench, task: &Task<'_>) -> Phase {
-        let subjects = bench.subjects();
-        let mut failed = vec![false; subjects.len()];
-        let mut values: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
-        let mut order: Vec<usize> = (0..subjects.len()).collect();
-        let mut random = Pcg64Mcg::seed_from_u64(self.session.seed ^ values.len() as u64);
-        let mut began_s = 0.0;
-        // The block before the first one warms caches up, and does not count.
-        for block in 0..=self.blocks {
-            if block == 1 {
-                began_s = self.clock.elapsed().as_secs_f64();
-            }
-            order.shuffle(&mut random);
-            let mut row = vec![None; subjects.len()];
-            for &index in &order {
-                if failed[index] {
-                    continue;
-                }
-                if task.is_cancelled() {
-                    break;
-                }
-                match self.value(bench, index) {
-                    Ok(value) => row[index] = value,
-                    Err(error) => {
-                        failed[index] = true;
-                        let part = format!("the workload {}", subjects[index].id);
-                        let remedy = "Run it by hand to see why.".to_owned();
-                        self.omit(Omission { part, why: format!("It failed: {error}."), remedy });
-                    }
-                }
-            }
+        for block in 0..self.blocks {
             if task.is_cancelled() {
                 break;
             }
-            if block > 0 {
-                values.iter_mut().zip(row).for_each(|(values, value)| values.extend(value));
+            let _ = fs::create_dir_all(&folder);
+            let mut bench = self.bench(&folder, block);
+            shares.extend(share_in(&bench, broken));
+            if let Some(counters) = counters.take() {
+                readings = read(&mut bench, counters);
             }
-            task.set(block.into(), self.blocks.into());
+            let row = self.block(&mut bench, &mut random, &mut failed, &task);
+            // Programs end before their folder goes.
+            drop(bench);
+            let _ = fs::remove_dir_all(&folder);
+            if task.is_cancelled() {
+                break;
+            }
+            for (id, value) in row {
+                values.entry(id).or_default().push(value);
+            }
+            task.set((block + 1).into(), self.blocks.into());
         }
         let ended_s = self.clock.elapsed().as_secs_f64();
-        // The blocks go under the places of the first phase's workloads.
-        let place = |subject: &Subject| subjects.iter().position(|other| other.id == subject.id);
-        let blocks = self.subjects.iter().map(|subject| match place(subject) {
-            Some(index) if !failed[index] => std::mem::take(&mut values[index]),
-            _ => Vec::new(),
+        let blocks = self.subjects.iter().map(|subject| match failed.contains(&subject.id) {
+            true => Vec::new(),
+            false => values.remove(&subject.id).unwrap_or_default(),
         });
-        Phase { began_s, ended_s, blocks: blocks.collect() }
+        let phase = Phase { began_s, ended_s, blocks: blocks.collect() };
+        let in_broken = (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64);
+        Measured { phase, readings, in_broken }
+    }
+
+    /// Makes all workloads with fresh data.
+    fn bench(&mut self, folder: &Path, block: u32) -> Bench {
+        let (timed, missing) =
+            workloads::all(&self.sizes, folder, self.session.seed.wrapping_add(block.into()));
+        missing.into_iter().for_each(|omission| self.omit(omission));
+        let (programs, missing) = match self.programs {
+            WithPrograms::Yes => programs::all(folder, self.session),
+            WithPrograms::No => (Vec::new(), Vec::new()),
+        };
+        // Where the user ends the study, programs do not start, and are not missing.
+        if !self.session.is_ending() {
+            missing.into_iter().for_each(|omission| self.omit(omission));
+        }
+        let bench = Bench { timed, programs };
+        if self.subjects.is_empty() {
+            self.subjects = bench.subjects();
+        }
+        bench
+    }
+
+    /// Measures each workload once, in random order. Those that failed before are left out.
+    fn block(
+        &mut self,
+        bench: &mut Bench,
+        random: &mut Pcg64Mcg,
+        failed: &mut BTreeSet<String>,
+        task: &Task<'_>,
+    ) -> Vec<(String, f64)> {
+        let subjects = bench.subjects();
+        let mut order: Vec<usize> = (0..subjects.len()).collect();
+        order.shuffle(random);
+        let mut row = Vec::new();
+        for index in order {
+            let id = &subjects[index].id;
+            if task.is_cancelled() {
+                break;
+            }
+            if failed.contains(id) {
+                continue;
+            }
+            match self.value(bench, index) {
+                Ok(value) => row.extend(value.map(|value| (id.clone(), value))),
+                Err(error) => {
+                    failed.insert(id.clone());
+                    let part = format!("the workload {id}");
+                    let remedy = "Run it by hand to see why.".to_owned();
+                    self.omit(Omission { part, why: format!("It failed: {error}."), remedy });
+                }
+            }
+        }
+        row
     }
 
     /// Returns the value of one workload's block.

@@ -77,7 +77,7 @@ pub(crate) fn fill(
         study.bars.push(tables(before, steps));
         study.notes.push(
             "The map cannot be mended, so before and after do not take turns: intervals of before against after hold the \
-             drift that halves of each phase showed. Data of all workloads were made anew for each phase."
+             drift that halves of each phase showed. Data of all workloads were made anew for each block."
                 .to_owned(),
         );
         study.notes.push(format!(

@@ -153,10 +153,10 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
 fn announce(options: &Options, blocks: u32, session: &Session) {
     let phases = f64::from(1 + options.steps);
     let time = sample(session);
-    let workloads = 8.0 * 5.0 * time.as_secs_f64();
-    let programs = if options.no_programs { 0.0 } else { 5.0 };
+    let workloads = 8.0 * 7.0 * time.as_secs_f64() + if session.quick { 0.5 } else { 2.0 };
+    let programs = if options.no_programs { 0.0 } else { 7.0 };
     let seconds =
-        phases * f64::from(blocks + 1) * (workloads + programs) + if session.quick { 60.0 } else { 240.0 };
+        phases * f64::from(blocks) * (workloads + programs) + if session.quick { 60.0 } else { 240.0 };
     session.say(format!(
         "study linux: about {} with a broken map, {} without; the time to break a large share comes on top.",
         crate::who::show::age(seconds),
@@ -171,7 +171,7 @@ fn sample(session: &Session) -> Duration {
 /// Returns the sizes of the workloads' data: what fits this machine and this study.
 fn sizes(root: &Root, session: &Session) -> Sizes {
     let room = room(root);
-    let most = if session.quick { 256 << 20 } else { 1 << 30 };
+    let most = if session.quick { 128 << 20 } else { 512 << 20 };
     Sizes {
         cached_bytes: (room / 16).clamp(4 << 20, most) / KIB_4 * KIB_4,
         files: if session.quick { 5_000 } else { 20_000 },

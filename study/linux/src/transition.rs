@@ -134,14 +134,16 @@ fn with_busy<T: Send>(cpus: &[usize], busy: usize, work: impl FnOnce() -> T + Se
     })
 }
 
-fn times(root: &Root, busy: usize, blocks: &mut BTreeSet<u64>) -> Result<(Times, Breaker), Error> {
+fn times(root: &Root, busy: usize, blocks: &mut BTreeSet<u64>) -> Result<(Times, Option<Breaker>), Error> {
     let frames = Frames::open().ok();
     let mut seen = |address| blocks.extend(frames.as_ref().and_then(|frames| frames.block(address)));
     let failed = |error: io::Error| Error::Measurement(format!("memory cannot be had: {error}"));
     let mut times = Times { busy, ..Times::default() };
     // Secret pages, each in another block. Where the map is broken already, many of those blocks are, too.
-    let mut breaker = Breaker::new((room(root) / 16).clamp(MIB_2, SPLITTING * TRIES * MIB_2))?;
-    while times.splitting.len() < SPLITTING as usize {
+    let breaker = Breaker::new((room(root) / 16).clamp(MIB_2, SPLITTING * TRIES * MIB_2))?;
+    // Without pages to spread them, secret pages would use up what may be locked, and break little.
+    let mut breaker = breaker.is_spread().then_some(breaker);
+    while let Some(breaker) = breaker.as_mut().filter(|_| times.splitting.len() < SPLITTING as usize) {
         let before = Moment::now(root)?.splits.splits();
         let Ok((address, ns)) = breaker.timed_step() else { break };
         times.put(ns, before, Moment::now(root)?.splits.splits());
