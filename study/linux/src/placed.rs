@@ -22,6 +22,7 @@ use crate::frames::blocks_of;
 use crate::proc::Root;
 use crate::proc::counters::KIB_4;
 use crate::ramfs::Kind;
+use crate::results::seen;
 use crate::room::room;
 use crate::who::show::size;
 use crate::workloads::Timed;
@@ -199,7 +200,10 @@ impl Placed {
         // A control is looked at for each of the two lengths, so each has half of the level.
         let passed = effect.p > (1.0 - effect.confidence) / 2.0;
         let verdict = match passed {
-            true => format!("{words}: whole blocks against other whole blocks show no effect, as they must."),
+            true => format!(
+                "{words}: whole blocks against other whole blocks show no effect, as they must; {}.",
+                seen(&effect)
+            ),
             false => format!(
                 "{words}: whole blocks against other whole blocks differ by {:+.1} %, so that places differ in more than \
                  the size of pages.",

@@ -118,7 +118,9 @@ fn controls(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Contro
         let half = blocks.len() / 2;
         let passed = p > 1.0 - CONFIDENCE;
         let verdict = match passed {
-            true => format!("Halves of the phase with {name} show no effect, as they must."),
+            true => {
+                format!("Halves of the phase with {name} show no effect, as they must; {}.", seen(&effect))
+            }
             false => format!(
                 "Halves of the phase with {name} differ by {:+.1} % in {}, though nothing was changed: the machine drifts.",
                 (effect.ratio - 1.0) * 100.0,
@@ -141,6 +143,14 @@ fn controls(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Contro
         controls.insert(index, Control { kind: ControlKind::Negative, comparison, passed, verdict });
     }
     controls.into_values().collect()
+}
+
+/// Says how large an effect would have been seen, so that a control that could see none does not pass in silence.
+pub(crate) fn seen(effect: &Effect) -> String {
+    match effect.smallest_detectable {
+        Some(share) => format!("one of {:.1} % would most likely have been seen", share * 100.0),
+        None => "but the machine is too noisy for any to be seen".to_owned(),
+    }
 }
 
 /// Compares the last phase with the first, and adjusts these comparisons together with those that took turns.
