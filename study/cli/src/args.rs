@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand};
 const EXAMPLES: &str = "\
 Examples:
   rhumb-study linux who                            the holders that break this kernel's direct map, in two seconds
+  rhumb-study linux --quick                        this kernel's system calls and programs, without breaking anything
+  rhumb-study linux --break 10% --yes-until-reboot break 10 % of the direct map, and measure before and after
   rhumb-study hosted --quick                       pages of 1 GiB, 2 MiB and 4 KiB under kernel-like work, in 3 minutes
   cargo xtask study kernel --quick                 Rhumb's kernel in QEMU: exact counts, and misses of modelled caches
   rhumb-study compare here/study.json there        two machines side by side; with --out DIR, as a page, too
@@ -52,7 +54,7 @@ pub(crate) struct Shared {
 /// The study to run.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Run {
-    /// Look at the running kernel's direct map.
+    /// Measure the running kernel's direct map, whole and, if you agree, broken; or show the holders that break it.
     Linux(Linux),
     /// Measure Rhumb's memory core on the real TLB, with a direct map of pages of 1 GiB, 2 MiB and 4 KiB.
     Hosted(Measuring<rhumb_study_hosted::Options>),
@@ -62,11 +64,14 @@ pub(crate) enum Run {
     Compare(Compare),
 }
 
-/// `linux`.
+/// `linux`, alone or with `who`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Linux {
     #[command(subcommand)]
-    pub(crate) part: LinuxPart,
+    pub(crate) part: Option<LinuxPart>,
+    #[command(flatten)]
+    pub(crate) measuring: Measuring<rhumb_study_linux::Options>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -45,7 +45,10 @@ fn main() -> ExitCode {
 /// Runs a command, and returns the exit status.
 fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.run {
-        Run::Linux(Linux { part: LinuxPart::Who(who) }) => look(who),
+        Run::Linux(Linux { part: Some(LinuxPart::Who(who)), .. }) => look(who),
+        Run::Linux(Linux { part: None, measuring: Measuring { options, shared } }) => {
+            measure("linux", shared, |session| Ok(rhumb_study_linux::run(options, session)?))
+        }
         Run::Hosted(Measuring { options, .. }) if options.list => {
             output::print(&rhumb_study_hosted::list())?;
             Ok(ExitCode::SUCCESS)
