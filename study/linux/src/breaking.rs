@@ -49,7 +49,7 @@ impl Moment {
     /// [`Error::Unreadable`].
     pub(crate) fn now(root: &Root) -> Result<Self, Error> {
         let read = |name: &str| {
-            root.proc(name).map_err(|source| Error::Unreadable { path: format!("/proc/{name}"), source })
+            root.proc(name).map_err(|why| Error::Unreadable { path: format!("/proc/{name}"), why })
         };
         Ok(Self { map: DirectMap::parse(&read("meminfo")?), splits: Splits::parse(&read("vmstat")?) })
     }

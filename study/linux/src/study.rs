@@ -236,7 +236,7 @@ struct Scratch {
 impl Scratch {
     fn new(session: &Session) -> Result<Self, Error> {
         let path = absolute(&session.out).join(format!("scratch-{}", std::process::id()));
-        let unwritable = |source| Error::Unwritable { path: path.display().to_string(), source };
+        let unwritable = |why| Error::unwritable(path.display(), why);
         let change = Change::remove(session.keeper(), path.clone()).map_err(unwritable)?;
         fs::create_dir_all(&path).map_err(unwritable)?;
         Ok(Self { path, change: Some(change) })

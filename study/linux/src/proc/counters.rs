@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use super::total;
+
 /// 4 KiB.
 pub const KIB_4: u64 = 4 << 10;
 /// 2 MiB.
@@ -45,7 +47,7 @@ impl DirectMap {
 
     /// Returns the bytes of the whole map; 0 where the kernel tells nothing.
     pub fn total(&self) -> u64 {
-        self.by_size().map(|(_, bytes)| bytes).sum()
+        total(self.by_size().map(|(_, bytes)| bytes))
     }
 
     /// Returns the share of the map that is in pages of 4 KiB; `None` where the kernel tells nothing.
@@ -98,13 +100,17 @@ impl Splits {
 
     /// Returns the splits of both levels together; `None` where the kernel counts none.
     pub fn splits(&self) -> Option<u64> {
-        Some(self.level2_splits? + self.level3_splits.unwrap_or(0))
+        Some(self.level2_splits?.saturating_add(self.level3_splits.unwrap_or(0)))
+    }
+
+    /// Returns the merges of both levels together, as far as the kernel counts them.
+    pub fn collapses(&self) -> u64 {
+        total([self.level2_collapses, self.level3_collapses].into_iter().flatten())
     }
 
     /// Returns the bytes of page tables that splits have added and merges have not given back.
     pub fn table_bytes(&self) -> Option<u64> {
-        let merges = self.level2_collapses.unwrap_or(0) + self.level3_collapses.unwrap_or(0);
-        Some(self.splits()?.saturating_sub(merges) * KIB_4)
+        Some(self.splits()?.saturating_sub(self.collapses()).saturating_mul(KIB_4))
     }
 }
 

@@ -123,12 +123,14 @@ pub fn areas(vmallocinfo: &str) -> Areas {
         let name = caller.split('+').next().unwrap_or(caller);
         match name {
             "bpf_jit_alloc_exec" | "bpf_prog_pack_alloc" | "alloc_new_pack" | "bpf_jit_binary_alloc" => {
-                areas.bpf_code_bytes += bytes;
+                areas.bpf_code_bytes = areas.bpf_code_bytes.saturating_add(bytes);
             }
             "module_alloc" | "execmem_alloc" | "execmem_vmalloc" | "load_module" | "move_module" => {
-                areas.module_bytes += bytes;
+                areas.module_bytes = areas.module_bytes.saturating_add(bytes);
             }
-            name if name.starts_with("bpf_prog_") => areas.bpf_program_bytes += bytes,
+            name if name.starts_with("bpf_prog_") => {
+                areas.bpf_program_bytes = areas.bpf_program_bytes.saturating_add(bytes);
+            }
             _ => {}
         }
     }

@@ -75,8 +75,11 @@ pub fn secret_mappings(text: &str, device: Option<u64>) -> Vec<(Mapping, Option<
             if let (true, Some((_, touched)), Some(rss)) =
                 (is_inside, found.last_mut(), line.strip_prefix("Rss:"))
             {
-                *touched =
-                    rss.split_whitespace().next().and_then(|word| word.parse().ok()).map(|kb: u64| kb * 1024);
+                *touched = rss
+                    .split_whitespace()
+                    .next()
+                    .and_then(|word| word.parse().ok())
+                    .map(|kb: u64| kb.saturating_mul(1024));
             }
             continue;
         }

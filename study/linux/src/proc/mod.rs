@@ -61,6 +61,12 @@ impl Root {
     }
 }
 
+/// Adds sizes up, no further than the largest number. A process may give a file of its own any size without having that
+/// memory, and a few such files must not make a sum that begins anew at zero.
+pub fn total(sizes: impl IntoIterator<Item = u64>) -> u64 {
+    sizes.into_iter().fold(0, u64::saturating_add)
+}
+
 /// Reads a file as text, up to 64 MiB of it. Bytes that are no text are replaced.
 ///
 /// # Errors

@@ -9,15 +9,18 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::Permissions;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::blocks::Hibernation;
+use super::print;
 use super::rows::rows;
 use super::survey::{ProgramsSource, Survey};
 use crate::error::Error;
 use crate::proc::counters::{GIB_1, KIB_4, MIB_2, MIB_4};
+use crate::proc::total;
 use crate::secret::Availability;
 
 /// The most groups of holders that are named.
@@ -32,11 +35,10 @@ impl Page {
         let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
     }
 
-    /// Writes a sample. A value that is not known is left out.
+    /// Writes a sample; labels' values are [`escaped`] already. A value that is not known is left out.
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: Option<f64>) {
         let Some(value) = value else { return };
-        let labels: Vec<String> =
-            labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+        let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}=\"{value}\"")).collect();
         let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
         let _ = writeln!(self.0, "{name}{labels} {value}");
     }
@@ -142,10 +144,12 @@ fn secret(page: &mut Page, survey: &Survey) {
     for (name, help, value) in gauges {
         page.gauge(name, help, Some(value));
     }
-    let mut groups: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
+    let mut groups: BTreeMap<[String; 3], u64> = BTreeMap::new();
     for row in &rows {
-        let group = (row.command.as_str(), row.user.as_str(), row.container.as_deref().unwrap_or_default());
-        *groups.entry(group).or_default() += row.bytes;
+        // Names are told apart by what is written of them: two lines with the same labels make the page invalid.
+        let group = [&row.command, &row.user, row.container.as_deref().unwrap_or_default()].map(escaped);
+        let bytes = groups.entry(group).or_default();
+        *bytes = bytes.saturating_add(row.bytes);
     }
     let mut groups: Vec<_> = groups.into_iter().collect();
     groups.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
@@ -156,11 +160,11 @@ fn secret(page: &mut Page, survey: &Survey) {
             "gauge",
             "Size of the secret memory that processes of one name hold; shared files count for each.",
         );
-        for ((command, user, container), bytes) in groups.iter().take(HOLDERS) {
-            let labels = [("command", *command), ("user", *user), ("container", *container)];
+        for ([command, user, container], bytes) in groups.iter().take(HOLDERS) {
+            let labels = [("command", &**command), ("user", user), ("container", container)];
             page.sample(name, &labels, Some(*bytes as f64));
         }
-        let rest = groups.iter().skip(HOLDERS).map(|(_, bytes)| bytes).sum::<u64>();
+        let rest = total(groups.iter().skip(HOLDERS).map(|(_, bytes)| *bytes));
         if groups.len() > HOLDERS {
             // A command's name has at most 15 bytes, so that no command has this one.
             let labels = [("command", "(all other holders)"), ("user", ""), ("container", "")];
@@ -192,7 +196,7 @@ fn others(page: &mut Page, survey: &Survey) {
         Some(survey.programs.len() as f64),
     );
     if survey.programs_source == ProgramsSource::Kernel {
-        let bytes: u64 = survey.programs.iter().filter_map(|program| program.jited_bytes).sum();
+        let bytes = total(survey.programs.iter().filter_map(|program| program.jited_bytes));
         page.gauge(
             "rhumb_bpf_machine_code_bytes",
             "Bytes of machine code of BPF programs.",
@@ -207,9 +211,12 @@ fn others(page: &mut Page, survey: &Survey) {
     );
     let modules = survey.modules.as_ref();
     page.gauge("rhumb_modules", "Loaded kernel modules.", modules.map(|modules| modules.len() as f64));
-    let bytes = modules.map(|modules| modules.iter().map(|module| module.bytes).sum::<u64>() as f64);
+    let bytes = modules.map(|modules| total(modules.iter().map(|module| module.bytes)) as f64);
     page.gauge("rhumb_modules_bytes", "Memory of loaded kernel modules.", bytes);
-    let guests: u64 = scan.guests.iter().flat_map(|guest| guest.files.values()).sum();
+    // Several processes may hold one file.
+    let files: BTreeMap<_, u64> =
+        scan.guests.iter().flat_map(|guest| &guest.files).map(|(id, bytes)| (*id, *bytes)).collect();
+    let guests = total(files.into_values());
     page.gauge("rhumb_guest_memory_bytes", "Size of all files of guest memory.", Some(guests as f64));
     page.gauge("rhumb_who_processes", "Processes that the search found.", Some(scan.processes.into()));
     page.gauge(
@@ -231,22 +238,37 @@ fn others(page: &mut Page, survey: &Survey) {
 }
 
 /// Writes a text to a file so that a reader sees the old text or the new one, and nothing between; to standard output
-/// for the name `-`.
+/// for the name `-`. Everyone may read the file, because a collector has a user of its own. Tells whether standard output
+/// still has a reader.
 ///
 /// # Errors
 /// [`Error::Unwritable`]; the old text is still there.
-pub fn write(text: &str, path: &Path) -> Result<(), Error> {
-    let unwritable = |source: io::Error| Error::Unwritable { path: path.display().to_string(), source };
+pub fn write(text: &str, path: &Path) -> Result<bool, Error> {
     if path == Path::new("-") {
-        return io::stdout().write_all(text.as_bytes()).map_err(unwritable);
+        return print(&mut io::stdout(), text);
     }
-    let name = path.file_name().ok_or_else(|| unwritable(io::Error::from(io::ErrorKind::IsADirectory)))?;
-    // Collectors take files by the end of their names, which this one has not.
-    let beside: PathBuf =
-        path.with_file_name(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
-    let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| {
-        let _ = fs::remove_file(&beside);
-        unwritable(error)
-    })
+    replace(text, path).map_err(|why| Error::unwritable(path.display(), why))?;
+    Ok(true)
+}
+
+/// Writes a file beside `path` and gives it that name once all of it is on the disk.
+fn replace(text: &str, path: &Path) -> io::Result<()> {
+    match path.symlink_metadata() {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(why),
+        // Root would replace `/dev/null` for all.
+        Ok(old) if !old.is_file() => {
+            return Err(io::Error::other("it is a link, a folder or a device, and only a file is replaced"));
+        }
+        _ => {}
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // The name is random, and a file or link of that name is never opened: others may write into the folder, and this
+    // may be root. Collectors take files by the end of their names, which this one has not.
+    let mut file = tempfile::Builder::new().prefix(".rhumb-").suffix(".new").tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    // Set on the file itself, whatever mask root has.
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
 }

@@ -26,7 +26,7 @@ pub mod text;
 pub mod watch;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -34,6 +34,7 @@ use rhumb_study_report::{Kind, Study};
 use rhumb_study_system::Session;
 
 use self::survey::Picture;
+use self::watch::Place;
 use crate::error::Error;
 use crate::proc::Root;
 
@@ -73,13 +74,19 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let mut study = session.begin_study(Kind::Who);
     let root = Root::system();
     let survey = match options.watch {
-        Some(interval) => watch::watch(session, interval, options.rounds, || {
-            let survey = survey::survey(&root, options.limit, Picture::Left)?;
-            if let Some(path) = &options.openmetrics {
-                metrics::write(&metrics::metrics(&survey), path)?;
-            }
-            Ok(survey)
-        })?,
+        Some(interval) => {
+            // Metrics on standard output leave no room there for a screen or for lines.
+            let is_taken = options.openmetrics.as_deref() == Some(Path::new("-"));
+            let place = if is_taken { Place::Error } else { Place::Output };
+            watch::watch(session, interval, options.rounds, place, || {
+                let survey = survey::survey(&root, options.limit, Picture::Left)?;
+                let is_read = match &options.openmetrics {
+                    Some(path) => metrics::write(&metrics::metrics(&survey), path)?,
+                    None => true,
+                };
+                Ok((survey, is_read))
+            })?
+        }
         None => survey::survey(&root, options.limit, Picture::Wanted)?,
     };
     study::fill(&mut study, &survey);
@@ -98,12 +105,16 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
         }
         None => text::text(&survey),
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // The reader, such as `head`, has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(study),
-        written => {
-            written.map_err(|source| Error::Unwritable { path: "standard output".to_owned(), source })?;
-            Ok(study)
-        }
+    print(&mut io::stdout(), &text)?;
+    Ok(study)
+}
+
+/// Writes a text at once, and tells whether the output still has a reader: one such as `head` goes when it has seen
+/// enough, which is no error.
+fn print(out: &mut dyn Write, text: &str) -> Result<bool, Error> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(why) if why.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(why) => Err(Error::unwritable("standard output", why)),
     }
 }

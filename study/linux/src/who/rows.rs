@@ -5,6 +5,7 @@ mod tests;
 
 use super::survey::Survey;
 use crate::proc::process::user_name;
+use crate::proc::total;
 
 /// A process that holds secret memory.
 #[derive(Clone, PartialEq, Debug)]
@@ -55,11 +56,11 @@ pub fn rows(survey: &Survey) -> Vec<Row> {
                 mappings: files().map(|(_, hold)| hold.mappings).sum(),
                 files: holder.files.len() as u32,
                 shared_files: files().filter(|(id, _)| others(id) > 1).count() as u32,
-                bytes: files().filter_map(|(id, _)| Some(scan.files.get(id)?.bytes)).sum(),
-                touched_bytes: files().try_fold(0, |sum, (_, hold)| {
+                bytes: total(files().filter_map(|(id, _)| Some(scan.files.get(id)?.bytes))),
+                touched_bytes: files().try_fold(0u64, |sum, (_, hold)| {
                     match (hold.mappings, hold.touched_bytes) {
                         (0, _) => Some(sum),
-                        (_, touched) => Some(sum + touched?),
+                        (_, touched) => Some(touched?.saturating_add(sum)),
                     }
                 }),
                 since_unix_s: made.map(|made| made as f64).or(holder.process.began_unix_s),

@@ -21,7 +21,7 @@ use rustix::fs::{stat, statfs};
 use crate::proc::kernel::{Program, program};
 use crate::proc::mappings::{FileId, has_secret_name, secret_mappings};
 use crate::proc::process::{Status, boot_unix_s, container, start_ticks};
-use crate::proc::{Root, read};
+use crate::proc::{Root, read, total};
 
 /// The number by which `statfs` names the file system of secret memory.
 const SECRETMEM_MAGIC: u64 = 0x5345_434d;
@@ -118,12 +118,12 @@ pub struct Scan {
 impl Scan {
     /// Returns the size of all secret memory, each file once.
     pub fn secret_bytes(&self) -> u64 {
-        self.files.values().map(|file| file.bytes).sum()
+        total(self.files.values().map(|file| file.bytes))
     }
 
     /// Returns the touched bytes of all secret memory, each file once, as far as they are known.
     pub fn touched_bytes(&self) -> u64 {
-        self.files.values().filter_map(|file| file.touched_bytes).sum()
+        total(self.files.values().filter_map(|file| file.touched_bytes))
     }
 
     /// Tells whether each process was read.
@@ -345,9 +345,10 @@ impl Search<'_> {
         for (mapping, touched) in secret_mappings(&text, self.device) {
             let Some(hold) = self.hold(pid, mapping.file) else { return };
             hold.mappings += 1;
-            hold.mapped_bytes += mapping.bytes();
+            hold.mapped_bytes = hold.mapped_bytes.saturating_add(mapping.bytes());
             if let Some(touched) = touched {
-                *hold.touched_bytes.get_or_insert(0) += touched;
+                let before = hold.touched_bytes.unwrap_or(0);
+                hold.touched_bytes = Some(before.saturating_add(touched));
             }
             let of_process = hold.touched_bytes;
             let link = format!("{pid}/map_files/{:x}-{:x}", mapping.addresses.start, mapping.addresses.end);
@@ -355,7 +356,7 @@ impl Search<'_> {
             let file = self.scan.files.entry(mapping.file).or_default();
             file.bytes = file.bytes.max(match &asked {
                 Some(stat) => stat.st_size.max(0) as u64,
-                None => mapping.offset + mapping.bytes(),
+                None => mapping.offset.saturating_add(mapping.bytes()),
             });
             file.made_unix_s = file.made_unix_s.or(asked.map(|stat| stat.st_ctime));
             file.touched_bytes = file.touched_bytes.max(of_process);

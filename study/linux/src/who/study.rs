@@ -10,6 +10,7 @@ use super::show::{counted, page, size};
 use super::survey::{ProgramsSource, Survey};
 use crate::proc::counters::{DirectMap, at_boot};
 use crate::proc::kernel::kind_name;
+use crate::proc::total;
 use crate::secret::Availability;
 
 /// The most rows of tables whose length the machine decides.
@@ -212,7 +213,7 @@ fn modules(survey: &Survey) -> Table {
     let caption = match &survey.modules {
         None => "This kernel loads no modules, or does not tell.".to_owned(),
         Some(modules) => {
-            let all = modules.iter().map(|module| module.bytes).sum();
+            let all = total(modules.iter().map(|module| module.bytes));
             format!(
                 "{}, {} together. Their code is read-only, which splits pages before Linux 6.13.",
                 counted(modules.len(), "module"),
@@ -231,7 +232,7 @@ fn guests(survey: &Survey) -> Table {
             text(user(&survey.passwd, guest.process.uid)),
             text(&guest.process.command),
             Cell::Number(guest.files.len() as f64),
-            Cell::Number(guest.files.values().sum::<u64>() as f64),
+            Cell::Number(total(guest.files.values().copied()) as f64),
         ]
     });
     let columns = [("process", ""), ("user", ""), ("command", ""), ("files", ""), ("size", "bytes")];

@@ -73,7 +73,7 @@ pub enum ProgramsSource {
 /// [`Error::Unreadable`] where `/proc` is not there. All else that is missing is missing in the result.
 pub fn survey(root: &Root, limit: Duration, picture: Picture) -> Result<Survey, Error> {
     let began = Instant::now();
-    let unreadable = |source: io::Error| Error::Unreadable { path: root.proc.display().to_string(), source };
+    let unreadable = |why: io::Error| Error::Unreadable { path: root.proc.display().to_string(), why };
     let meminfo = root.proc("meminfo").map_err(unreadable)?;
     let vmstat = root.proc("vmstat").unwrap_or_default();
     let secret = Availability::probe();

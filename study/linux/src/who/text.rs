@@ -10,6 +10,7 @@ use super::rows::{Row, rows};
 use super::show::{age, counted, page, plain, size};
 use super::survey::{ProgramsSource, Survey};
 use crate::proc::counters::at_boot;
+use crate::proc::total;
 use crate::secret::Availability;
 
 /// The most holders that are listed.
@@ -114,13 +115,11 @@ fn direct_map(out: &mut String, survey: &Survey) {
         (Some(splits), Some(tables)) => {
             let hours = survey.uptime_s.map(|up| up / 3_600.0).filter(|hours| *hours > 0.0);
             let rate = hours.map_or(String::new(), |hours| format!(", {:.2} an hour", splits as f64 / hours));
-            let collapses: u64 =
-                [survey.splits.level2_collapses, survey.splits.level3_collapses].into_iter().flatten().sum();
             let _ = writeln!(
                 out,
                 "  {} since boot{rate}, {}; {} of page tables",
                 counted(splits as usize, "split"),
-                counted(collapses as usize, "merge"),
+                counted(survey.splits.collapses() as usize, "merge"),
                 size(tables)
             );
         }
@@ -139,7 +138,7 @@ fn direct_map(out: &mut String, survey: &Survey) {
 
 fn others(out: &mut String, survey: &Survey) {
     let _ = writeln!(out, "\nOTHER HOLDERS AND SETTINGS");
-    let jited: u64 = survey.programs.iter().filter_map(|program| program.jited_bytes).sum();
+    let jited = total(survey.programs.iter().filter_map(|program| program.jited_bytes));
     let of = match &survey.programs_source {
         ProgramsSource::Kernel => String::new(),
         ProgramsSource::Descriptors(_) => " with a descriptor that this user may see".to_owned(),
@@ -154,7 +153,7 @@ fn others(out: &mut String, survey: &Survey) {
     let _ = writeln!(out, "  {}{of}{code}", counted(survey.programs.len(), "BPF program"));
     match &survey.modules {
         Some(modules) => {
-            let bytes = modules.iter().map(|module| module.bytes).sum();
+            let bytes = total(modules.iter().map(|module| module.bytes));
             let _ = writeln!(out, "  {}, {}", counted(modules.len(), "module"), size(bytes));
         }
         None => {
@@ -162,7 +161,7 @@ fn others(out: &mut String, survey: &Survey) {
         }
     }
     for guest in survey.scan.guests.iter().take(20) {
-        let bytes = guest.files.values().sum();
+        let bytes = total(guest.files.values().copied());
         let command = plain(&guest.process.command);
         let _ = writeln!(out, "  guest memory: {} of {command} ({})", size(bytes), guest.process.pid);
     }

@@ -11,6 +11,7 @@ use rhumb_study_system::Session;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
+use super::print;
 use super::rows::{Row, rows};
 use super::show::{counted, cut, page, plain, size};
 use super::survey::Survey;
@@ -23,7 +24,17 @@ const SLICE: Duration = Duration::from_millis(100);
 /// Events that stay on the screen.
 const EVENTS: usize = 5;
 
-/// Shows surveys until the user ends it, or `rounds` are over. `look` takes a survey. Returns the last one.
+/// Where surveys are shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// On standard output: a screen if that is a terminal, else lines.
+    Output,
+    /// As lines on standard error, because something else is on standard output.
+    Error,
+}
+
+/// Shows surveys until the user ends it, `rounds` are over, or the output has lost its reader. `look` takes a survey, and
+/// tells whether another output has its reader still. Returns the last survey.
 ///
 /// # Errors
 /// The first error of `look`, or of the terminal.
@@ -31,44 +42,41 @@ pub fn watch(
     session: &Session,
     interval: Duration,
     rounds: Option<u64>,
-    mut look: impl FnMut() -> Result<Survey, Error>,
+    place: Place,
+    mut look: impl FnMut() -> Result<(Survey, bool), Error>,
 ) -> Result<Survey, Error> {
-    let mut terminal = Terminal::open();
+    let terminal = if place == Place::Output { Terminal::open() } else { None };
     let mut events = Vec::new();
     let mut last: Option<Survey> = None;
     let mut round = 0;
     loop {
         let began = Instant::now();
-        let survey = look()?;
+        let (survey, mut is_read) = look()?;
         let new = last.as_ref().map_or_else(Vec::new, |last| changes(last, &survey));
-        match &mut terminal {
+        match &terminal {
             Some(terminal) => {
                 events.extend(new);
                 events.drain(..events.len().saturating_sub(EVENTS));
-                terminal.draw(&survey, last.as_ref(), &events)?;
+                is_read &= terminal.draw(&survey, last.as_ref(), &events)?;
             }
             None => {
-                let mut out = io::stdout().lock();
-                new.iter()
-                    .chain([&short(&survey, last.as_ref())])
-                    .try_for_each(|line| writeln!(out, "{line}"))
-                    .and_then(|()| out.flush())
-                    .map_err(unwritable)?;
+                let lines = new.join("\n") + if new.is_empty() { "" } else { "\n" };
+                let text = lines + &short(&survey, last.as_ref()) + "\n";
+                is_read &= match place {
+                    Place::Output => print(&mut io::stdout(), &text)?,
+                    Place::Error => print(&mut io::stderr(), &text)?,
+                };
             }
         }
         last = Some(survey);
         round += 1;
-        let is_over = rounds.is_some_and(|rounds| round >= rounds);
+        let is_over = !is_read || rounds.is_some_and(|rounds| round >= rounds);
         if is_over || wait(session, terminal.as_ref(), interval.saturating_sub(began.elapsed())) {
             break;
         }
     }
     drop(terminal);
     last.ok_or_else(|| Error::Measurement("nothing was seen".to_owned()))
-}
-
-fn unwritable(source: io::Error) -> Error {
-    Error::Unwritable { path: "standard output".to_owned(), source }
 }
 
 /// Waits, and tells whether the user wants to end.
@@ -243,11 +251,12 @@ impl Terminal {
             let _ = tcsetattr(&stdin, OptionalActions::Now, &keys);
         }
         // The other screen, so that the lines before are there again afterwards, and no cursor.
-        print!("\x1b[?1049h\x1b[?25l");
+        let _ = io::stdout().write_all(b"\x1b[?1049h\x1b[?25l");
         Some(Self { before })
     }
 
-    fn draw(&self, survey: &Survey, last: Option<&Survey>, events: &[String]) -> Result<(), Error> {
+    /// Draws a screen, and tells whether the terminal is still there.
+    fn draw(&self, survey: &Survey, last: Option<&Survey>, events: &[String]) -> Result<bool, Error> {
         let stdout = io::stdout();
         let (width, height) = match tcgetwinsize(&stdout) {
             Ok(window) if window.ws_col > 0 && window.ws_row > 0 => {
@@ -256,9 +265,8 @@ impl Terminal {
             _ => (80, 24),
         };
         let lines = screen(survey, last, events, (width, height));
-        let mut out = stdout.lock();
         let text: Vec<String> = lines.into_iter().map(|line| format!("{line}\x1b[K")).collect();
-        write!(out, "\x1b[H{}\x1b[J", text.join("\r\n")).and_then(|()| out.flush()).map_err(unwritable)
+        print(&mut stdout.lock(), &format!("\x1b[H{}\x1b[J", text.join("\r\n")))
     }
 
     /// Waits for a key, and tells whether it was one that ends.
@@ -284,8 +292,8 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        print!("\x1b[?25h\x1b[?1049l");
-        let _ = io::stdout().flush();
+        let mut out = io::stdout();
+        let _ = out.write_all(b"\x1b[?25h\x1b[?1049l").and_then(|()| out.flush());
         if let Some(before) = &self.before {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
         }

@@ -1,5 +1,8 @@
 //! Metrics: their names, their escapes, their bounds, and how a file of them changes.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+
 use super::super::sample::{process, survey};
 use super::super::scan::{Hold, Holder};
 use super::*;
@@ -75,14 +78,45 @@ fn many_holders_are_few_samples() {
 }
 
 #[test]
+fn names_that_are_written_alike_are_one_sample() {
+    let mut survey = survey();
+    let (file, hold) = (FileId { device: 14, inode: 2 }, Hold { descriptors: 1, ..Hold::default() });
+    for (pid, name) in [(100, "a\u{1}b"), (101, "a\u{2}b"), (102, "a\u{fffd}b")] {
+        survey.scan.holders.insert(pid, Holder { process: process(pid, name), files: [(file, hold)].into() });
+    }
+    let samples = samples(&metrics(&survey));
+    let names: std::collections::BTreeSet<&str> = samples.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), samples.len(), "each sample once");
+    let sum = samples.iter().find(|(name, _)| name.contains("a\u{fffd}b")).map(|(_, bytes)| *bytes);
+    assert_eq!(sum, Some(f64::from(3 * (4 << 20))));
+}
+
+#[test]
 fn a_file_changes_as_a_whole() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("rhumb.prom");
     write("one\n", &path).expect("written");
     write("two\n", &path).expect("written");
     assert_eq!(fs::read_to_string(&path).expect("readable"), "two\n");
+    let mode = fs::metadata(&path).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o644, "a collector with a user of its own reads it");
     assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 1, "nothing else is left");
     let error = write("three\n", &folder.path().join("missing/rhumb.prom")).expect_err("no such folder");
-    assert!(error.to_string().contains("cannot be written"), "{error}");
+    assert!(error.to_string().contains("make its folder"), "{error}");
     assert!(write("four\n", Path::new("/")).is_err());
+}
+
+#[test]
+fn no_link_is_followed_and_no_device_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, victim) = (folder.path().join("rhumb.prom"), folder.path().join("victim"));
+    fs::write(&victim, "old").expect("written");
+    let guessed = format!(".rhumb.prom.{}.new", std::process::id());
+    symlink(&victim, folder.path().join(guessed)).expect("a link");
+    write("new\n", &path).expect("written");
+    assert_eq!(fs::read_to_string(&victim).expect("readable"), "old");
+    fs::remove_file(&path).expect("removed");
+    symlink(&victim, &path).expect("a link");
+    assert!(write("new\n", &path).is_err(), "a link is no file");
+    assert_eq!(fs::read_to_string(&victim).expect("readable"), "old");
 }

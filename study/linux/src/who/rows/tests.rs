@@ -1,7 +1,9 @@
 //! Holders in their order.
 
-use super::super::sample::survey;
+use super::super::sample::{process, survey};
+use super::super::scan::{GuestMemory, Hold, Holder, SecretFile};
 use super::*;
+use crate::proc::mappings::FileId;
 
 #[test]
 fn a_shared_file_counts_for_each_holder_and_once_in_the_sum() {
@@ -21,4 +23,31 @@ fn a_user_without_a_name_is_a_number() {
     assert_eq!(user("ada:x:1000:1000::/:/bin/sh", Some(1000)), "ada");
     assert_eq!(user("", Some(1000)), "1000");
     assert_eq!(user("", None), "?");
+}
+
+#[test]
+fn sizes_that_processes_choose_do_not_wrap() {
+    let mut survey = survey();
+    let (at_most, id) = (i64::MAX as u64 & !4095, |inode| FileId { device: 14, inode });
+    survey.scan.files =
+        (1..=3).map(|inode| (id(inode), SecretFile { bytes: at_most, ..SecretFile::default() })).collect();
+    let files = (1..=3).map(|inode| (id(inode), Hold { descriptors: 1, ..Hold::default() })).collect();
+    survey.scan.holders = [(7, Holder { process: process(7, "liar"), files })].into();
+    survey.scan.guests = vec![GuestMemory {
+        process: process(9, "vmm"),
+        files: (1..=3).map(|inode| (id(inode), at_most)).collect(),
+    }];
+    assert_eq!(survey.scan.secret_bytes(), u64::MAX);
+    assert_eq!(rows(&survey)[0].bytes, u64::MAX);
+    let metrics = super::super::metrics::metrics(&survey);
+    for name in [
+        "rhumb_secret_memory_size_bytes",
+        "rhumb_guest_memory_bytes",
+        "rhumb_secret_memory_holder_bytes{command=\"liar\",user=\"ada\",container=\"\"}",
+    ] {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        assert_eq!(line.and_then(|value| value.parse().ok()), Some(u64::MAX as f64), "{name}");
+    }
+    let text = super::super::text::text(&survey);
+    assert_eq!(text.matches("16777216.0 TiB").count(), 3, "{text}");
 }

@@ -60,11 +60,22 @@ fn a_line_tells_rates() {
 fn a_study_that_ends_ends_the_watch() {
     let session = Session::quiet(std::env::temp_dir());
     let mut looks = 0;
-    let seen = watch(&session, Duration::from_secs(3_600), None, || {
+    let seen = watch(&session, Duration::from_secs(3_600), None, Place::Error, || {
         looks += 1;
         session.end();
-        Ok(survey())
+        Ok((survey(), true))
     });
     assert_eq!(seen.expect("a survey"), survey());
     assert_eq!(looks, 1);
+}
+
+#[test]
+fn a_reader_that_goes_ends_the_watch() {
+    let session = Session::quiet(std::env::temp_dir());
+    let mut looks = 0;
+    let seen = watch(&session, Duration::from_secs(3_600), None, Place::Error, || {
+        looks += 1;
+        Ok((survey(), false))
+    });
+    assert_eq!((seen.expect("a survey"), looks), (survey(), 1));
 }
