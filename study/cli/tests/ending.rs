@@ -54,21 +54,20 @@ fn the_keeper_undoes_changes_when_the_pipe_closes() {
 /// The variable that makes a run of this test the study that will be killed: the folder of its changes.
 const VICTIM: &str = "RHUMB_TEST_VICTIM";
 
-/// Changes a number, a setting, a file and a process, says so, and waits.
+/// Changes a number, a file and a process, says so, and waits.
 fn change_and_wait(folder: &Path) -> ! {
     let mut keeper = Command::new(PROGRAM);
     keeper.arg("keeper");
     let keeper = Some(Keeper::start(keeper).unwrap());
     let keeper = keeper.as_ref();
     let number = Change::raise(keeper, &folder.join("number"), 7).unwrap();
-    let setting = Change::write(keeper, &folder.join("setting"), "always").unwrap();
     let file = Change::remove(keeper, folder.join("file")).unwrap();
     fs::write(folder.join("file"), "x").unwrap();
     let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
     let group = Change::kill(keeper, child.id()).unwrap();
     println!("changed {}", child.id());
     thread::sleep(PATIENCE);
-    drop((number, setting, file, group));
+    drop((number, file, group));
     child.wait().unwrap();
     panic!("nothing has killed this process");
 }
@@ -81,7 +80,6 @@ fn a_killed_process_has_its_changes_undone() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| -> PathBuf { folder.path().join(name) };
     fs::write(path("number"), "5").unwrap();
-    fs::write(path("setting"), "always [madvise] never").unwrap();
     let mut victim = Command::new(env::current_exe().unwrap())
         .args(["--exact", "a_killed_process_has_its_changes_undone", "--nocapture"])
         .env(VICTIM, folder.path())
@@ -98,7 +96,6 @@ fn a_killed_process_has_its_changes_undone() {
     victim.wait().unwrap();
     wait_for("the changes are not undone", || {
         fs::read_to_string(path("number")).unwrap() == "5"
-            && fs::read_to_string(path("setting")).unwrap() == "madvise"
             && !path("file").exists()
             && !fs::read_to_string(sleeper.join("cmdline")).is_ok_and(|line| line.contains("600"))
     });

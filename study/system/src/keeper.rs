@@ -5,19 +5,22 @@
 //! when the study's process ends. Then the keeper undoes all changes that are still on its list, the last one first, and
 //! ends. It lives in a process group of its own and takes no signal that a terminal sends.
 //!
-//! A line of the pipe is one order: `lower ID AMOUNT PATH`, `write ID VALUE PATH`, `remove ID PATH`, `kill ID GROUP`, or
-//! `done ID`. A path may have spaces, and no line break.
+//! A line of the pipe is one order: `lower ID FLOOR AMOUNT PATH`, `remove ID PATH`, `kill ID GROUP BEGAN`, or `done ID`.
+//! An order with the ID of an earlier one replaces it. A path may have spaces, and no line break. A line without its end
+//! was not written to its end, and one of more than 4,096 bytes was not written at once: both are no orders.
 
+mod number;
 mod undo;
 
 use std::fmt;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use undo::Undo;
+use number::Number;
+use undo::{LONGEST, Undo};
 
 /// The connection to the keeper.
 #[derive(Clone, Debug)]
@@ -56,18 +59,25 @@ impl Keeper {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let id = inner.next;
         inner.next += 1;
-        // One write of less than a page: the pipe takes it whole, also if this process ends the moment after.
-        let line = undo.line(id)?;
-        inner.orders.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(line.as_bytes())?;
+        inner.send(&undo.line(id)?)?;
         Ok(id)
     }
 
+    /// Replaces an order.
+    fn reorder(&self, id: u64, undo: &Undo) -> io::Result<()> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).send(&undo.line(id)?)
+    }
+
     fn done(&self, id: u64) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(orders) = &mut inner.orders {
-            // A keeper that is gone has undone the change already.
-            let _ = orders.write_all(format!("done {id}\n").as_bytes());
-        }
+        // A keeper that is gone needs no order.
+        let _ = self.reorder(id, &Undo::Nothing);
+    }
+}
+
+impl Inner {
+    /// Writes a line at once: the pipe takes it whole or not at all.
+    fn send(&mut self, line: &str) -> io::Result<()> {
+        self.orders.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(line.as_bytes())
     }
 }
 
@@ -86,37 +96,50 @@ impl Change {
     }
 
     /// Raises the number in the file `path` by `amount`: of huge pages to reserve, for example. Returns the change and
-    /// how much of the amount the system granted; the rest is given back by the change as well, and does no harm.
+    /// how much of the amount the system granted, which is as much as the change takes back.
     ///
     /// # Errors
-    /// The system's: the file cannot be read or written. Nothing is changed then.
+    /// The system's: the file cannot be read or written, or another study holds it for too long. Nothing is changed
+    /// then.
     pub fn raise(keeper: Option<&Keeper>, path: &Path, amount: u64) -> io::Result<(Self, u64)> {
-        let before = undo::number(path)?;
-        // The keeper hears of it first, and lowers by what is really there beyond the number before.
-        let change = Self::begin(keeper, Undo::Lower { path: path.into(), to: before, by: amount })?;
-        std::fs::write(path, (before + amount).to_string())?;
-        let granted = undo::number(path)?.saturating_sub(before);
+        Self::raise_by(keeper, path, amount, |number, wanted| number.set(wanted))
+    }
+
+    /// Raises a number by `set`, which may grant less than it is asked for.
+    fn raise_by(
+        keeper: Option<&Keeper>,
+        path: &Path,
+        amount: u64,
+        set: impl FnOnce(&Number<'_>, u64) -> io::Result<()>,
+    ) -> io::Result<(Self, u64)> {
+        let number = Number::lock(path)?;
+        let before = number.get()?;
+        let wanted = before.checked_add(amount).ok_or(io::ErrorKind::InvalidInput)?;
+        // The keeper hears of it first. If this process is killed before the grant is known, the keeper lowers by what
+        // is there beyond the number before.
+        let mut change = Self::begin(keeper, Undo::Lower { path: path.into(), floor: before, by: amount })?;
+        let granted = set(&number, wanted).and_then(|()| {
+            let granted = number.get()?.saturating_sub(before).min(amount);
+            // From here on others may add to the number and take away from it, so that the number before says nothing.
+            change.becomes(Undo::Lower { path: path.into(), floor: 0, by: granted })?;
+            Ok(granted)
+        });
+        // A change that is undone locks the number itself.
+        drop(number);
+        let granted = granted?;
         Ok((change, granted))
     }
 
-    /// Writes `value` to the file `path`, whose content until now the change brings back.
-    ///
-    /// # Errors
-    /// The system's, or a content that is more than one line. Nothing is changed then.
-    pub fn write(keeper: Option<&Keeper>, path: &Path, value: &str) -> io::Result<Self> {
-        let before = std::fs::read_to_string(path)?;
-        let change = Self::begin(
-            keeper,
-            Undo::Write { path: path.into(), value: undo::setting(before.trim_end()).to_owned() },
-        )?;
-        std::fs::write(path, value)?;
-        Ok(change)
+    /// Says that another undoing is due.
+    fn becomes(&mut self, undo: Undo) -> io::Result<()> {
+        self.undo = undo;
+        self.keeper.as_ref().map_or(Ok(()), |keeper| keeper.reorder(self.id, &self.undo))
     }
 
     /// Promises that the file or folder `path` goes. The caller makes it afterwards.
     ///
     /// # Errors
-    /// The system's, or a path with a line break.
+    /// The system's, or a path with a line break or of more than about 4,000 bytes.
     pub fn remove(keeper: Option<&Keeper>, path: PathBuf) -> io::Result<Self> {
         Self::begin(keeper, Undo::Remove { path })
     }
@@ -159,15 +182,14 @@ impl Drop for Change {
 ///
 /// # Errors
 /// The first change that could not be undone; all others are.
-pub fn keep(orders: impl BufRead) -> io::Result<()> {
+pub fn keep(mut orders: impl BufRead) -> io::Result<()> {
     let mut list: Vec<(u64, Undo)> = Vec::new();
-    for line in orders.lines() {
-        // A study that is killed in the middle of a line leaves an order that is not whole; its change was not made.
-        let Ok(line) = line else { break };
-        if let Some(id) = line.strip_prefix("done ").and_then(|id| id.parse::<u64>().ok()) {
-            list.retain(|(known, _)| *known != id);
-        } else if let Some(order) = Undo::parse(&line) {
-            list.push(order);
+    while let Some(line) = next_line(&mut orders) {
+        let order = std::str::from_utf8(&line).ok().and_then(Undo::parse);
+        let Some((id, undo)) = order else { continue };
+        match list.iter().position(|(known, _)| *known == id) {
+            Some(index) => list[index].1 = undo,
+            None => list.push((id, undo)),
         }
     }
     let mut result = Ok(());
@@ -175,6 +197,24 @@ pub fn keep(orders: impl BufRead) -> io::Result<()> {
         result = result.and(undo.run());
     }
     result
+}
+
+/// Returns the next line without its end: an empty one instead of a line that is too long. `None` where no whole line is
+/// left: a study that is killed in the middle of a line has not made its change.
+fn next_line(orders: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let mut is_too_long = false;
+    loop {
+        line.clear();
+        orders.by_ref().take(LONGEST as u64).read_until(b'\n', &mut line).ok()?;
+        match line.pop() {
+            Some(b'\n') if is_too_long => return Some(Vec::new()),
+            Some(b'\n') => return Some(line),
+            // The rest of a long line might look like an order.
+            Some(_) if line.len() + 1 == LONGEST => is_too_long = true,
+            _ => return None,
+        }
+    }
 }
 
 #[cfg(test)]

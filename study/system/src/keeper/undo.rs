@@ -4,13 +4,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::number;
+
+/// The longest line, with its end: the most bytes that a pipe takes whole (`PIPE_BUF`), also if the writer ends the
+/// moment after.
+pub(super) const LONGEST: usize = 4096;
+
 /// How a change is undone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Undo {
-    /// Lower the number in a file by at most `by`, and not below `to`.
-    Lower { path: PathBuf, to: u64, by: u64 },
-    /// Write a value to a file.
-    Write { path: PathBuf, value: String },
+    /// Lower the number in a file by at most `by`, and not below `floor`.
+    Lower { path: PathBuf, floor: u64, by: u64 },
     /// Remove a file or folder.
     Remove { path: PathBuf },
     /// End a process group whose leader began at this time, in the system's ticks.
@@ -28,31 +32,32 @@ impl Undo {
     /// Returns the line of this order.
     pub(super) fn line(&self, id: u64) -> io::Result<String> {
         let line = match self {
-            Self::Lower { path, to, by } => format!("lower {id} {to} {by} {}", text(path)?),
-            Self::Write { path, value } => format!("write {id} {value}\t{}", text(path)?),
+            Self::Lower { path, floor, by } => format!("lower {id} {floor} {by} {}", text(path)?),
             Self::Remove { path } => format!("remove {id} {}", text(path)?),
             Self::Kill { group, began } => format!("kill {id} {group} {began}"),
             Self::Nothing => format!("done {id}"),
         };
         if line.contains('\n') {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a line break in a path or a value"));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path with a line break"));
+        }
+        if line.len() >= LONGEST {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path that is too long"));
         }
         Ok(line + "\n")
     }
 
-    /// Reads a line; `None` of one that is not whole.
+    /// Reads a line without its end; `None` of one that is no order.
     pub(super) fn parse(line: &str) -> Option<(u64, Self)> {
+        if let Some(id) = line.strip_prefix("done ") {
+            return Some((id.parse().ok()?, Self::Nothing));
+        }
         let (word, rest) = line.split_once(' ')?;
         let (id, rest) = rest.split_once(' ')?;
         let undo = match word {
             "lower" => {
                 let mut parts = rest.splitn(3, ' ');
-                let (to, by) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-                Self::Lower { path: parts.next()?.into(), to, by }
-            }
-            "write" => {
-                let (value, path) = rest.split_once('\t')?;
-                Self::Write { path: path.into(), value: value.into() }
+                let (floor, by) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+                Self::Lower { path: parts.next()?.into(), floor, by }
             }
             "remove" => Self::Remove { path: rest.into() },
             "kill" => {
@@ -67,13 +72,7 @@ impl Undo {
     /// Undoes the change. A second time, it finds nothing to do.
     pub(super) fn run(&self) -> io::Result<()> {
         match self {
-            Self::Lower { path, to, by } => {
-                let now = number(path)?;
-                // Others may have raised or lowered the number meanwhile: theirs stays.
-                let lowered = now.saturating_sub(*by).max(*to);
-                if lowered < now { fs::write(path, lowered.to_string()) } else { Ok(()) }
-            }
-            Self::Write { path, value } => fs::write(path, value),
+            Self::Lower { path, floor, by } => number::lower(path, *floor, *by),
             Self::Remove { path } => {
                 let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
                 removed.or_else(
@@ -97,19 +96,6 @@ fn end_group(group: u32) -> io::Result<()> {
         Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Returns the number in a file.
-pub(super) fn number(path: &Path) -> io::Result<u64> {
-    let text = fs::read_to_string(path)?;
-    text.trim()
-        .parse()
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{}: no number", path.display())))
-}
-
-/// Returns the value that brings a setting back: the word in brackets, where the file lists all that there are.
-pub(super) fn setting(content: &str) -> &str {
-    content.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or(content, |(word, _)| word)
 }
 
 /// Returns when a process began, in ticks since boot: field 22 of its `stat`, counted behind the name in brackets.
