@@ -70,8 +70,17 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let mut steps: Vec<Step> = Vec::new();
     results::picture(&mut study, &root, &before, "before");
 
+    let mut loads = Vec::new();
     let mut measure = |name: &str, broken: &BTreeSet<u64>, counters: &mut Option<Counters>| {
         measured.push((name.to_owned(), phases.measure(name, broken, counters.as_mut())));
+        if let Some(load) =
+            root.proc("loadavg").ok().and_then(|text| Some(text.split(' ').next()?.to_owned()))
+        {
+            loads.push(format!(
+                "The load average was {load} at the end of the phase with {name}. The study alone makes 1; where other \
+                 programs came or went between phases, before and after differ by them."
+            ));
+        }
     };
     measure("whole map", &BTreeSet::new(), &mut counters);
     match may_break {
@@ -133,6 +142,7 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
         }
     }
     study.omissions.extend(std::mem::take(&mut phases.omissions));
+    study.notes.extend(loads);
     results::fill(&mut study, &before, &steps, &phases.subjects, &measured);
     let readings: Vec<_> = measured
         .iter_mut()
