@@ -30,6 +30,23 @@ pub enum Error {
         /// The system's reason.
         why: io::Error,
     },
+    /// The path is a pipe, a device or a socket.
+    #[error("{} is no regular file: name a study.json, or the folder that holds one", .0.display())]
+    Special(PathBuf),
+    /// The folder has no study.
+    #[error(
+        "the folder {} holds no study.json: name a folder that rhumb-study wrote its results into",
+        .0.display()
+    )]
+    Empty(PathBuf),
+    /// The file is far too large for a study.
+    #[error("{} is larger than {most}, as no study is: name a study.json", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The largest size that is read.
+        most: String,
+    },
     /// The file holds something else.
     #[error(
         "{} is no study: it does not say \"schema\": \"{SCHEMA}\" as the study.json of rhumb-study does",

@@ -9,7 +9,7 @@ mod tests;
 
 use std::borrow::Cow;
 use std::fs::{self, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -17,9 +17,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::format::bytes as size;
 use crate::names::{EFFECTS, JSON, PAGE, SAMPLES};
 use crate::page;
+use crate::schema::check::fault;
 use crate::schema::{SCHEMA, Study, VERSION};
+use crate::terminal::visible;
 
 /// The files that were written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,7 +44,7 @@ pub struct Written {
 /// The system's refusal, or a full disk. Files of an earlier study stay as they were, or are replaced as a whole.
 pub fn write(study: &Study, folder: &Path) -> Result<Written, Error> {
     fs::create_dir_all(folder).map_err(|why| Error::write(folder, why))?;
-    let study = &*finite(study);
+    let study = &*possible(study);
     let json = replace(&folder.join(JSON), |out| {
         serde_json::to_writer_pretty(&mut *out, study)?;
         out.write_all(b"\n")
@@ -53,18 +56,33 @@ pub fn write(study: &Study, folder: &Path) -> Result<Written, Error> {
     Ok(Written { json, samples, effects, page })
 }
 
-/// Reads a study from its JSON file.
+/// The largest file that is read, far beyond the largest study.
+const LARGEST: u64 = 256 << 20;
+
+/// Reads a study from its JSON file, or from the folder that holds it.
 ///
 /// # Errors
-/// The file cannot be read, is no study, is a newer program's, or is damaged.
+/// The file cannot be read, is no study, is a newer program's, or is damaged: an effect that no trial can have had is
+/// damage, too.
 pub fn read(path: &Path) -> Result<Study, Error> {
-    let bytes = fs::read(path).map_err(|why| Error::Read { path: path.to_owned(), why })?;
-    let damaged = |why: serde_json::Error| Error::Damaged { path: path.to_owned(), why: in_words(&why) };
+    let within;
+    let path = match path.is_dir() {
+        true => {
+            within = path.join(JSON);
+            if !within.exists() {
+                return Err(Error::Empty(path.to_owned()));
+            }
+            &*within
+        }
+        false => path,
+    };
+    let bytes = contents(path)?;
+    let in_words = |why: serde_json::Error| Error::Damaged { path: path.to_owned(), why: in_words(&why) };
     let foreign = || Error::Foreign(path.to_owned());
     if !bytes.trim_ascii_start().starts_with(b"{") {
         return Err(foreign());
     }
-    let head: Head = serde_json::from_slice(&bytes).map_err(damaged)?;
+    let head: Head = serde_json::from_slice(&bytes).map_err(in_words)?;
     if head.schema.as_ref().and_then(Value::as_str) != Some(SCHEMA) {
         return Err(foreign());
     }
@@ -74,7 +92,31 @@ pub fn read(path: &Path) -> Result<Study, Error> {
         }
         _ => {}
     }
-    serde_json::from_slice(&bytes).map_err(damaged)
+    let study: Study = serde_json::from_slice(&bytes).map_err(in_words)?;
+    match study.fault() {
+        Some(why) => Err(Error::Damaged { path: path.to_owned(), why: visible(&why) }),
+        None => Ok(study),
+    }
+}
+
+/// Reads a regular file of a bounded size. A pipe may never end, and neither does `/dev/zero`.
+fn contents(path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |why| Error::Read { path: path.to_owned(), why };
+    // A pipe is not opened, because opening one waits for its writer.
+    let about = fs::metadata(path).map_err(failed)?;
+    if !about.is_file() {
+        return Err(Error::Special(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    let mut file = fs::File::open(path).map_err(failed)?.take(LARGEST + 1);
+    if about.len() <= LARGEST {
+        file.read_to_end(&mut bytes).map_err(failed)?;
+    }
+    // Files of /proc have no length beforehand.
+    if about.len() > LARGEST || bytes.len() as u64 > LARGEST {
+        return Err(Error::TooLarge { path: path.to_owned(), most: size(LARGEST as f64) });
+    }
+    Ok(bytes)
 }
 
 /// The fields that tell what a file is.
@@ -113,29 +155,16 @@ pub(crate) fn replace(
     Ok(path.to_owned())
 }
 
-/// Returns the study without effects that are no numbers. JSON has no such numbers, and a file with one could not be
-/// read again.
-fn finite(study: &Study) -> Cow<'_, Study> {
-    let is_odd = |comparison: &crate::Comparison| {
-        comparison.effect.as_ref().is_some_and(|effect| {
-            let numbers =
-                [effect.ratio, effect.low, effect.high, effect.p, effect.p_adjusted, effect.confidence];
-            let ends = effect.adjusted.map_or([1.0; 2], |adjusted| [adjusted.low, adjusted.high]);
-            let rest = ends.into_iter().chain(effect.smallest_detectable);
-            !numbers.into_iter().chain(rest).all(f64::is_finite)
-        })
-    };
+/// Returns the study without effects that are impossible: JSON has no infinite numbers, and a file with an impossible
+/// effect could not be read again.
+fn possible(study: &Study) -> Cow<'_, Study> {
     let mut study = Cow::Borrowed(study);
-    let controls = study.controls.iter().map(|control| &control.comparison);
-    if study.comparisons.iter().chain(controls).any(is_odd) {
+    if study.fault().is_some() {
         let study = study.to_mut();
         let controls = study.controls.iter_mut().map(|control| &mut control.comparison);
-        study
-            .comparisons
-            .iter_mut()
-            .chain(controls)
-            .filter(|one| is_odd(one))
-            .for_each(|one| one.effect = None);
+        for comparison in study.comparisons.iter_mut().chain(controls) {
+            comparison.effect = comparison.effect.filter(|effect| fault(effect).is_none());
+        }
     }
     study
 }

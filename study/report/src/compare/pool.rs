@@ -14,6 +14,8 @@ mod tests;
 use rhumb_method::Effect;
 use statrs::distribution::{ChiSquared, ContinuousCDF, Normal, StudentsT};
 
+use crate::schema::check::fault;
+
 /// The fewest machines that are summarised: fewer say little of a population.
 const FEWEST: usize = 5;
 
@@ -54,9 +56,13 @@ pub(super) fn same(effects: &[Effect]) -> Option<f64> {
     Some(ChiSquared::new(freedom).ok()?.sf(cochran(&known)))
 }
 
-/// Returns what each machine knows. An interval without a width would claim to know all, and is left out.
+/// Returns what each machine knows. An interval without a width would claim to know all, and is left out, as is an effect
+/// that no trial can have had.
 fn known(effects: &[Effect]) -> Vec<Known> {
     let one = |effect: &Effect| {
+        if fault(effect).is_some() {
+            return None;
+        }
         let certain = Normal::standard().inverse_cdf(0.5 + effect.confidence / 2.0);
         let error = (effect.high.ln() - effect.low.ln()) / (2.0 * certain);
         let known = (effect.ratio.ln(), error * error);

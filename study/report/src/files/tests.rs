@@ -77,6 +77,10 @@ fn files_that_are_no_study_are_told_in_one_sentence() {
         (&newer, "has version 2 of the schema, and this program reads up to 1"),
         (&whole[..whole.len() / 2], "it ends in its middle"),
         (&swapped, "is a damaged study"),
+        (
+            &whole.replacen("\"confidence\": 0.95", "\"confidence\": 2.0", 1),
+            "is impossible: its confidence is 2, which is not between 0 and 1",
+        ),
         (&whole.replace("\"seed\": 1", "\"seed\": NaN"), "is a damaged study"),
         (&"{\"a\":".repeat(100_000), "is a damaged study"),
     ] {
@@ -87,6 +91,25 @@ fn files_that_are_no_study_are_told_in_one_sentence() {
     }
     let missing = read(&folder.path().join("missing.json")).unwrap_err().to_string();
     assert!(missing.starts_with("cannot read ") && missing.contains("missing.json"), "{missing}");
+}
+
+#[test]
+fn only_regular_files_of_a_bounded_size_are_read() {
+    let folder = folder();
+    let says = |path: &Path| read(path).unwrap_err().to_string();
+    let pipe = folder.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for path in [&*pipe, Path::new("/dev/zero")] {
+        assert!(says(path).contains("is no regular file: name a study.json"), "{}", says(path));
+    }
+    let large = folder.path().join("large.json");
+    fs::File::create(&large).unwrap().set_len(LARGEST + 1).unwrap();
+    assert!(says(&large).contains("is larger than 256 MiB, as no study is"), "{}", says(&large));
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    assert!(says(&empty).contains("empty holds no study.json"), "{}", says(&empty));
+    write(&linux(), &empty).unwrap();
+    assert_eq!(read(&empty).unwrap(), linux());
 }
 
 #[test]

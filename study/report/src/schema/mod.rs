@@ -4,6 +4,7 @@
 //! accept fields that it does not know: a new field does not change [`VERSION`]. A field whose meaning changes, or that
 //! goes, does.
 
+pub(crate) mod check;
 mod comparison;
 mod figures;
 mod fill;
