@@ -3,10 +3,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use memmap2::MmapMut;
 use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::proc::mappings::mount;
 
 /// Opens an anonymous file whose pages leave the kernel's direct map when they are first touched. It is empty at first,
 /// and closed on `execve`.
@@ -32,6 +34,8 @@ pub enum Availability {
     Available {
         /// The device's number, as `stat` has it.
         device: u64,
+        /// The number of the kernel's own mount of that device, where the kernel tells it.
+        mount: Option<u64>,
     },
     /// The kernel has none, or has it switched off.
     Absent,
@@ -44,7 +48,10 @@ impl Availability {
     pub fn probe() -> Self {
         match memfd_secret() {
             Ok(file) => match rustix::fs::fstat(&file) {
-                Ok(stat) => Self::Available { device: stat.st_dev },
+                Ok(stat) => {
+                    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
+                    Self::Available { device: stat.st_dev, mount: info.ok().and_then(|info| mount(&info)) }
+                }
                 Err(error) => Self::Refused(error.to_string()),
             },
             Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Self::Absent,
@@ -55,7 +62,15 @@ impl Availability {
     /// Returns the device of the files of secret memory, if it is known.
     pub fn device(&self) -> Option<u64> {
         match self {
-            Self::Available { device } => Some(*device),
+            Self::Available { device, .. } => Some(*device),
+            Self::Absent | Self::Refused(_) => None,
+        }
+    }
+
+    /// Returns the kernel's own mount of that device, if it is known.
+    pub fn mount(&self) -> Option<u64> {
+        match self {
+            Self::Available { mount, .. } => *mount,
             Self::Absent | Self::Refused(_) => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Files of secret memory in address spaces: `/proc/PID/maps` and `smaps`.
+//! Files of secret memory: `/proc/PID/maps`, `smaps`, `fdinfo`, and `mountinfo`, which tells other files from them.
 
 #[cfg(test)]
 mod tests;
@@ -65,7 +65,8 @@ pub fn has_secret_name(path: &str) -> bool {
 }
 
 /// Returns the mappings of secret memory in a text of `/proc/PID/maps` or `smaps`, each with its touched bytes where the
-/// text is of `smaps`. If the `device` of such files is known, files of that name elsewhere are left out.
+/// text is of `smaps`. If the `device` of such files is known, files of that name elsewhere are left out. If not, they are
+/// on a device without a number of hardware, and kept out of core dumps, as `smaps` tells.
 pub fn secret_mappings(text: &str, device: Option<u64>) -> Vec<(Mapping, Option<u64>)> {
     let mut found: Vec<(Mapping, Option<u64>)> = Vec::new();
     let mut is_inside = false;
@@ -81,6 +82,12 @@ pub fn secret_mappings(text: &str, device: Option<u64>) -> Vec<(Mapping, Option<
                     .and_then(|word| word.parse().ok())
                     .map(|kb: u64| kb.saturating_mul(1024));
             }
+            if let (true, None, Some(flags)) = (is_inside, device, line.strip_prefix("VmFlags:"))
+                && !flags.split(' ').any(|flag| flag == "dd")
+            {
+                found.pop();
+                is_inside = false;
+            }
             continue;
         }
         is_inside = false;
@@ -88,12 +95,32 @@ pub fn secret_mappings(text: &str, device: Option<u64>) -> Vec<(Mapping, Option<
             continue;
         }
         let Some(mapping) = Mapping::parse(line) else { continue };
-        if has_secret_name(&mapping.path) && device.is_none_or(|device| device == mapping.file.device) {
+        let is_there = match device {
+            Some(device) => device == mapping.file.device,
+            None => rustix::fs::major(mapping.file.device) == 0,
+        };
+        if has_secret_name(&mapping.path) && is_there {
             is_inside = true;
             found.push((mapping, None));
         }
     }
     found
+}
+
+/// Returns the mount of a file: `mnt_id` of `/proc/PID/fdinfo/FD`.
+pub fn mount(fdinfo: &str) -> Option<u64> {
+    fdinfo.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
+}
+
+/// The mounts of `/proc/PID/mountinfo`: number and device of each. The kernel's own mounts, such as that of secret memory,
+/// are not among them.
+pub fn mounts(mountinfo: &str) -> impl Iterator<Item = (u64, u64)> {
+    mountinfo.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let number = words.next()?.parse().ok()?;
+        let (major, minor) = words.nth(1)?.split_once(':')?;
+        Some((number, rustix::fs::makedev(major.parse().ok()?, minor.parse().ok()?)))
+    })
 }
 
 fn hex(digits: &str) -> Option<u64> {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use super::survey::Survey;
 use crate::proc::process::user_name;
 use crate::proc::total;
@@ -39,23 +41,29 @@ pub struct Row {
 /// Lists the holders of secret memory, the largest first.
 pub fn rows(survey: &Survey) -> Vec<Row> {
     let scan = &survey.scan;
+    // A list of users may be long, and many processes have one user.
+    let mut users = BTreeMap::new();
     let mut rows: Vec<Row> = scan
         .holders
         .values()
         .map(|holder| {
             let files = || holder.files.iter();
-            let others = |id| scan.holders.values().filter(|other| other.files.contains_key(id)).count();
             let made = files().filter_map(|(id, _)| scan.files.get(id)?.made_unix_s).min();
             Row {
                 pid: holder.process.pid,
                 inner_pid: holder.process.inner_pid,
-                user: user(&survey.passwd, holder.process.uid),
+                user: users
+                    .entry(holder.process.uid)
+                    .or_insert_with(|| user(&survey.passwd, holder.process.uid))
+                    .clone(),
                 command: holder.process.command.clone(),
                 container: holder.process.container.clone(),
                 descriptors: files().map(|(_, hold)| hold.descriptors).sum(),
                 mappings: files().map(|(_, hold)| hold.mappings).sum(),
                 files: holder.files.len() as u32,
-                shared_files: files().filter(|(id, _)| others(id) > 1).count() as u32,
+                shared_files: files()
+                    .filter(|(id, _)| scan.files.get(id).is_some_and(|file| file.holders > 1))
+                    .count() as u32,
                 bytes: total(files().filter_map(|(id, _)| Some(scan.files.get(id)?.bytes))),
                 touched_bytes: files().try_fold(0u64, |sum, (_, hold)| {
                     match (hold.mappings, hold.touched_bytes) {

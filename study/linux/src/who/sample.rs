@@ -31,14 +31,22 @@ pub(super) fn survey() -> Survey {
     let open = Hold { descriptors: 2, ..Hold::default() };
     let hostile =
         Process { inner_pid: Some(1), container: Some("4f1a".into()), ..process(8, "e\u{1b}[31m\"\\\nx") };
-    let scan = Scan {
+    let mut scan = Scan {
         holders: BTreeMap::from([
             (7, Holder { process: process(7, "vault"), files: BTreeMap::from([(one, mapped), (two, open)]) }),
             (8, Holder { process: hostile, files: BTreeMap::from([(one, open)]) }),
         ]),
         files: BTreeMap::from([
-            (one, SecretFile { bytes: 32 << 10, touched_bytes: Some(8 << 10), made_unix_s: Some(940) }),
-            (two, SecretFile { bytes: 4 << 20, touched_bytes: None, made_unix_s: Some(950) }),
+            (
+                one,
+                SecretFile {
+                    bytes: 32 << 10,
+                    touched_bytes: Some(8 << 10),
+                    made_unix_s: Some(940),
+                    holders: 0,
+                },
+            ),
+            (two, SecretFile { bytes: 4 << 20, touched_bytes: None, made_unix_s: Some(950), holders: 0 }),
         ]),
         guests: vec![GuestMemory { process: process(9, "vmm"), files: BTreeMap::from([(two, 1 << 30)]) }],
         programs: BTreeMap::from([(
@@ -53,6 +61,7 @@ pub(super) fn survey() -> Survey {
         left: 0,
         took: Duration::from_millis(40),
     };
+    scan.count_holders();
     let power = Power {
         disk: Some("[disabled]\n".into()),
         state: Some("freeze mem\n".into()),
@@ -75,7 +84,7 @@ pub(super) fn survey() -> Survey {
             level3_collapses: None,
         },
         tables_bytes: Some(1 << 20),
-        secret: Availability::Available { device: 14 },
+        secret: Availability::Available { device: 14, mount: Some(15) },
         hibernation: judge(&power, 2, false),
         programs: vec![Program {
             id: 3,

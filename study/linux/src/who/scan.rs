@@ -13,18 +13,26 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{stat, statfs};
 
 use crate::proc::kernel::{Program, program};
-use crate::proc::mappings::{FileId, has_secret_name, secret_mappings};
+use crate::proc::mappings::{FileId, has_secret_name, mount, mounts, secret_mappings};
 use crate::proc::process::{Status, boot_unix_s, container, start_ticks};
 use crate::proc::{Root, read, total};
+use crate::secret::Availability;
 
 /// The number by which `statfs` names the file system of secret memory.
 const SECRETMEM_MAGIC: u64 = 0x5345_434d;
+
+/// The links of guest memory. No file of a path has such a link, so that none is asked that could lie or not answer.
+const GUEST_MEMORY: [&str; 2] = ["anon_inode:[kvm-gmem]", "anon_inode:[guest_memfd]"];
+
+/// The link of a BPF program.
+const BPF_PROGRAM: &str = "anon_inode:bpf-prog";
 
 /// A process that holds something.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -74,6 +82,8 @@ pub struct SecretFile {
     pub touched_bytes: Option<u64>,
     /// When it was made, in seconds since 1970.
     pub made_unix_s: Option<i64>,
+    /// The processes that hold it.
+    pub holders: u32,
 }
 
 /// A process with descriptors of guest memory that its kernel keeps from user space.
@@ -126,6 +136,13 @@ impl Scan {
         total(self.files.values().filter_map(|file| file.touched_bytes))
     }
 
+    /// Counts the holders of each file, in one pass over all of them.
+    pub fn count_holders(&mut self) {
+        for id in self.holders.values().flat_map(|holder| holder.files.keys()) {
+            self.files.entry(*id).or_default().holders += 1;
+        }
+    }
+
     /// Tells whether each process was read.
     pub fn is_complete(&self) -> bool {
         self.unreadable == 0 && self.left == 0
@@ -136,6 +153,7 @@ impl Scan {
 struct Search<'a> {
     root: &'a Root,
     device: Option<u64>,
+    mount: Option<u64>,
     ends: Instant,
     boot_unix_s: Option<u64>,
     ticks_a_second: u64,
@@ -143,11 +161,11 @@ struct Search<'a> {
     scan: Scan,
 }
 
-/// Searches all processes, for no longer than `limit`. `device` is where files of secret memory are, if that is known.
+/// Searches all processes, for no longer than `limit`. `secret` tells where files of secret memory are, if that is known.
 ///
 /// # Errors
 /// The system's, where `/proc` itself cannot be read.
-pub fn scan(root: &Root, device: Option<u64>, limit: Duration) -> io::Result<Scan> {
+pub fn scan(root: &Root, secret: &Availability, limit: Duration) -> io::Result<Scan> {
     let began = Instant::now();
     let mut pids: Vec<u32> = fs::read_dir(&root.proc)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -155,7 +173,8 @@ pub fn scan(root: &Root, device: Option<u64>, limit: Duration) -> io::Result<Sca
     pids.sort_unstable();
     let mut search = Search {
         root,
-        device,
+        device: secret.device(),
+        mount: secret.mount(),
         ends: began + limit,
         boot_unix_s: root.proc("stat").ok().and_then(|stat| boot_unix_s(&stat)),
         ticks_a_second: rustix::param::clock_ticks_per_second().max(1),
@@ -194,6 +213,7 @@ pub fn scan(root: &Root, device: Option<u64>, limit: Duration) -> io::Result<Sca
     let mut scan = search.scan;
     scan.left = left.max((pids.len() - done) as u32);
     scan.unreadable = search.unreadable.len() as u32;
+    scan.count_holders();
     scan.took = began.elapsed();
     Ok(scan)
 }
@@ -276,10 +296,13 @@ impl Search<'_> {
             let Ok(target) = fs::read_link(&path) else { continue };
             let Some(target) = target.to_str() else { continue };
             if has_secret_name(target) {
-                self.secret_descriptor(pid, &path);
-            } else if target.contains("kvm-gmem") || target.contains("guest_memfd") {
+                let info = folder.join("fdinfo").join(link.file_name());
+                if self.is_secret(pid, &info, &path) {
+                    self.secret_descriptor(pid, &path);
+                }
+            } else if GUEST_MEMORY.contains(&target) {
                 self.guest_descriptor(pid, &path);
-            } else if target.contains("bpf-prog") {
+            } else if target == BPF_PROGRAM {
                 let info = folder.join("fdinfo").join(link.file_name());
                 let Some(program) = read(&info).ok().and_then(|text| program(&text)) else { continue };
                 let Some(process) = self.process(pid) else { continue };
@@ -292,16 +315,27 @@ impl Search<'_> {
         found
     }
 
-    fn secret_descriptor(&mut self, pid: u32, path: &Path) {
-        // A file of any name may lie on a disk, so the file system tells; where it cannot be asked, the name must do.
-        if statfs(path).is_ok_and(|system| system.f_type as u64 != SECRETMEM_MAGIC) {
-            return;
+    /// Tells whether a descriptor whose link has the name of secret memory is of such memory. A file of that name may lie
+    /// on any file system, and one that a process serves itself may never answer. So the kernel is asked for the mount
+    /// first, which asks no file system.
+    fn is_secret(&mut self, pid: u32, info: &Path, path: &Path) -> bool {
+        let Some(of_file) = read(info).ok().and_then(|info| mount(&info)) else { return false };
+        if let Some(mount) = self.mount {
+            return of_file == mount;
         }
+        let mounted = self.of_process(pid, "mountinfo").unwrap_or_default();
+        !mounts(&mounted).any(|(number, _)| number == of_file)
+            && statfs(path).is_ok_and(|system| system.f_type as u64 == SECRETMEM_MAGIC)
+    }
+
+    /// Takes a descriptor of secret memory.
+    fn secret_descriptor(&mut self, pid: u32, path: &Path) {
         let (id, file) = match stat(path) {
             Ok(stat) => {
                 let made = [stat.st_atime, stat.st_mtime, stat.st_ctime].into_iter().min();
                 let id = FileId { device: stat.st_dev, inode: stat.st_ino };
-                (id, SecretFile { bytes: stat.st_size.max(0) as u64, touched_bytes: None, made_unix_s: made })
+                let bytes = stat.st_size.max(0) as u64;
+                (id, SecretFile { bytes, made_unix_s: made, ..SecretFile::default() })
             }
             Err(_) => return,
         };
@@ -342,24 +376,52 @@ impl Search<'_> {
         }
         // The kernel walks the page tables for `smaps`, so only holders are asked for it.
         let text = self.of_process(pid, "smaps").unwrap_or(maps);
-        for (mapping, touched) in secret_mappings(&text, self.device) {
+        let mut found = secret_mappings(&text, self.device);
+        if self.device.is_none() && !found.is_empty() {
+            // An ordinary file may have that name, too, but the mount of its device is listed.
+            let mounted = self.of_process(pid, "mountinfo").unwrap_or_default();
+            let devices: BTreeSet<u64> = mounts(&mounted).map(|(_, device)| device).collect();
+            found.retain(|(mapping, _)| !devices.contains(&mapping.file.device));
+        }
+        let mut touched: BTreeMap<FileId, Vec<(Range<u64>, u64)>> = BTreeMap::new();
+        for (mapping, bytes) in found {
             let Some(hold) = self.hold(pid, mapping.file) else { return };
             hold.mappings += 1;
             hold.mapped_bytes = hold.mapped_bytes.saturating_add(mapping.bytes());
-            if let Some(touched) = touched {
-                let before = hold.touched_bytes.unwrap_or(0);
-                hold.touched_bytes = Some(before.saturating_add(touched));
+            let end = mapping.offset.saturating_add(mapping.bytes());
+            if let Some(bytes) = bytes {
+                touched.entry(mapping.file).or_default().push((mapping.offset..end, bytes));
             }
-            let of_process = hold.touched_bytes;
             let link = format!("{pid}/map_files/{:x}-{:x}", mapping.addresses.start, mapping.addresses.end);
             let asked = stat(self.root.proc.join(link)).ok();
             let file = self.scan.files.entry(mapping.file).or_default();
-            file.bytes = file.bytes.max(match &asked {
-                Some(stat) => stat.st_size.max(0) as u64,
-                None => mapping.offset.saturating_add(mapping.bytes()),
-            });
+            file.bytes = file.bytes.max(asked.as_ref().map_or(end, |stat| stat.st_size.max(0) as u64));
             file.made_unix_s = file.made_unix_s.or(asked.map(|stat| stat.st_ctime));
-            file.touched_bytes = file.touched_bytes.max(of_process);
+        }
+        for (id, parts) in touched {
+            let bytes = Some(at_least(parts));
+            if let Some(hold) = self.hold(pid, id) {
+                hold.touched_bytes = bytes;
+            }
+            let file = self.scan.files.entry(id).or_default();
+            file.touched_bytes = file.touched_bytes.max(bytes);
         }
     }
+}
+
+/// Returns the bytes of a file that a process has touched, at least, from the parts of the file that it maps, each with its
+/// touched bytes. Parts that overlap may show the same pages, so that of those the largest number counts.
+fn at_least(mut parts: Vec<(Range<u64>, u64)>) -> u64 {
+    parts.sort_by_key(|(part, _)| part.start);
+    let mut apart: Vec<(Range<u64>, u64)> = Vec::new();
+    for (part, bytes) in parts {
+        match apart.last_mut() {
+            Some((before, most)) if part.start < before.end => {
+                before.end = before.end.max(part.end);
+                *most = bytes.max(*most);
+            }
+            _ => apart.push((part, bytes)),
+        }
+    }
+    total(apart.into_iter().map(|(_, bytes)| bytes))
 }

@@ -77,7 +77,7 @@ pub fn survey(root: &Root, limit: Duration, picture: Picture) -> Result<Survey, 
     let meminfo = root.proc("meminfo").map_err(unreadable)?;
     let vmstat = root.proc("vmstat").unwrap_or_default();
     let secret = Availability::probe();
-    let scan = scan(root, secret.device(), limit).map_err(unreadable)?;
+    let scan = scan(root, &secret, limit).map_err(unreadable)?;
     let saw_all = scan.is_complete();
     let hidepid = root
         .proc("self/mountinfo")

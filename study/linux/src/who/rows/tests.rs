@@ -51,3 +51,22 @@ fn sizes_that_processes_choose_do_not_wrap() {
     let text = super::super::text::text(&survey);
     assert_eq!(text.matches("16777216.0 TiB").count(), 3, "{text}");
 }
+
+/// 20,000 holders of 30 files each: 600,000 steps, where a search for other holders would take 12,000,000,000.
+#[test]
+fn many_holders_of_many_files_take_a_step_each() {
+    let mut survey = survey();
+    let ids: Vec<FileId> = (0..30).map(|inode| FileId { device: 14, inode }).collect();
+    let hold = Hold { descriptors: 1, ..Hold::default() };
+    survey.scan.files.clear();
+    survey.scan.holders = (1..=20_000)
+        .map(|pid| {
+            let files = ids.iter().map(|id| (*id, hold)).collect();
+            (pid, Holder { process: process(pid, "many"), files })
+        })
+        .collect();
+    survey.scan.count_holders();
+    assert!(survey.scan.files.values().all(|file| file.holders == 20_000));
+    let rows = rows(&survey);
+    assert_eq!((rows.len(), rows.iter().map(|row| row.shared_files).sum::<u32>()), (20_000, 600_000));
+}

@@ -42,7 +42,7 @@ impl Tree {
             sys: self.0.path().into(),
             passwd: self.0.path().join("passwd"),
         };
-        scan(&root, None, Duration::from_secs(30)).expect("readable")
+        scan(&root, &Availability::Absent, Duration::from_secs(30)).expect("readable")
     }
 }
 
@@ -117,7 +117,57 @@ fn the_search_ends_when_the_time_is_up() {
     let tree = Tree::new();
     (1..=50).for_each(|pid| drop(tree.process(pid, 0)));
     let root = Root { proc: tree.0.path().into(), sys: tree.0.path().into(), passwd: "none".into() };
-    let scan = scan(&root, None, Duration::ZERO).expect("readable");
+    let scan = scan(&root, &Availability::Absent, Duration::ZERO).expect("readable");
     assert_eq!((scan.processes, scan.left), (50, 50));
     assert!(!scan.is_complete());
+}
+
+#[test]
+fn a_deleted_file_of_that_name_is_no_secret_memory() {
+    let listed = "21 1 0:14 / / rw - tmpfs none rw\n";
+    let flags = |flags: &str| format!("{MAPS}Rss:   4 kB\nVmFlags: rd wr sh {flags}\n");
+    for (maps, mountinfo) in
+        [(MAPS.replace("00:0e", "fe:00"), ""), (MAPS.to_owned(), listed), (flags("lo"), "")]
+    {
+        let tree = Tree::new();
+        tree.process(5, 4);
+        tree.file("5/maps", &maps);
+        tree.file("5/smaps", &maps);
+        tree.file("5/mountinfo", mountinfo);
+        assert!(tree.scan().holders.is_empty(), "{maps}{mountinfo}");
+    }
+    let tree = Tree::new();
+    tree.process(5, 4);
+    tree.file("5/maps", MAPS);
+    tree.file("5/smaps", &flags("lo dd"));
+    assert_eq!(tree.scan().holders.len(), 1);
+}
+
+#[test]
+fn a_link_of_guest_memory_is_exact() {
+    let tree = Tree::new();
+    let fds = tree.process(5, 0);
+    let file = tree.0.path().join("anon_inode:[kvm-gmem] guest_memfd");
+    fs::write(&file, "4096").expect("written");
+    symlink(&file, fds.join("3")).expect("a link");
+    assert!(tree.scan().guests.is_empty(), "a file of a path");
+}
+
+#[test]
+fn a_page_that_is_mapped_twice_counts_once() {
+    let page = 4096;
+    assert_eq!(at_least(vec![(0..4 * page, 3 * page), (0..4 * page, 3 * page)]), 3 * page);
+    assert_eq!(at_least(vec![(4 * page..8 * page, page), (0..4 * page, 2 * page)]), 3 * page, "apart");
+    assert_eq!(
+        at_least(vec![(0..2 * page, page), (page..3 * page, 2 * page), (3 * page..4 * page, page)]),
+        3 * page
+    );
+    let tree = Tree::new();
+    tree.process(5, 4);
+    let second = MAPS.replace("7f00-8f00", "9f00-af00");
+    tree.file("5/maps", &format!("{MAPS}{second}"));
+    tree.file("5/smaps", &format!("{MAPS}Rss: 4 kB\n{second}Rss: 4 kB\n"));
+    let scan = tree.scan();
+    assert_eq!(scan.holders[&5].files.values().next().and_then(|hold| hold.touched_bytes), Some(4096));
+    assert_eq!(scan.touched_bytes(), 4096);
 }
