@@ -123,12 +123,12 @@ impl Arms {
         }
     }
 
-    /// Returns the arms in groups of at most `at_once` with the baseline first in each.
-    pub(crate) fn groups(&self, at_once: usize) -> Vec<Vec<Arm>> {
+    /// Returns those arms that are `kept`, in groups of at most `at_once` with the baseline first in each.
+    pub(crate) fn groups(&self, at_once: usize, kept: &[Pages]) -> Vec<Vec<Arm>> {
         let Some(baseline) = self.baseline() else { return Vec::new() };
         let again = self.is_twice.then_some(Arm::Again);
-        let others: Vec<Arm> =
-            again.into_iter().chain(self.seen.iter().skip(1).map(|seen| Arm::Of(seen.pages))).collect();
+        let seen = self.seen.iter().skip(1).map(|seen| seen.pages).filter(|pages| kept.contains(pages));
+        let others: Vec<Arm> = again.into_iter().chain(seen.map(Arm::Of)).collect();
         let with_baseline = |some: &[Arm]| [&[Arm::Of(baseline)], some].concat();
         others.chunks(at_once.saturating_sub(1).max(1)).map(with_baseline).collect()
     }

@@ -113,8 +113,10 @@ fn cases(only: &[String], quick: bool) -> Result<Vec<Case>, Error> {
     if let Some(pattern) = only.iter().find(|pattern| !named(pattern)) {
         return Err(Error::NoSuchWorkload(pattern.clone()));
     }
-    let wanted =
-        |workload: &Workload| only.is_empty() || only.iter().any(|pattern| workload.id().contains(pattern));
+    let wanted = |workload: &Workload| match only {
+        [] => !quick || workload.is_quick(),
+        _ => only.iter().any(|pattern| workload.id().contains(pattern)),
+    };
     let placements = if quick { &[Placement::Spread][..] } else { &[Placement::Spread, Placement::Dense] };
     let user_spaces = if quick { &[UserSpace::Idle, UserSpace::Large][..] } else { &UserSpace::ALL };
     let mut cases = Vec::new();

@@ -269,14 +269,17 @@ pub(crate) fn add_pages(study: &mut Study, program: &Program, seen: &[Seen]) {
 
 /// Adds the sentences that a reader needs.
 pub(crate) fn add_notes(study: &mut Study, program: &Program, measured: &Measured) {
+    let repeats = match measured.repeats {
+        0 | 1 => String::new(),
+        repeats => format!("; a sample is the mean of up to {repeats} rounds on the same memory"),
+    };
     let mut notes = vec![
         format!(
-            "Each arm had {} fresh direct maps of {} MiB, one after the other, half full of data at the same physical \
-             addresses as in the other arms; they served {} rounds, in which a sample took some {} ms. So the luck of \
-             physical memory is part of the spread.",
-            measured.memories,
+            "Each arm had {} or more fresh direct maps of {} MiB, one after the other, half full of data at the same \
+             physical addresses as in the other arms. Each pair of samples comes from memory of its own{repeats}. A round \
+             took some {} ms for each arm. So chance in where physical memory lies is part of the spread.",
+            measured.pair_count(),
             program.bytes >> 20,
-            measured.rounds,
             measured.sample.as_millis()
         ),
         "The broken blocks lie where they lay before and are mapped by 512 entries each, as in a kernel. A CPU that joins \
@@ -290,6 +293,21 @@ pub(crate) fn add_notes(study: &mut Study, program: &Program, measured: &Measure
             "The machine is virtual ({hypervisor}): the sizes of pages are the guest's, and they are half of the truth. \
              The CPU translates through the hypervisor's tables, too, and where the hypervisor's pages are smaller, a \
              TLB entry covers no more than these; a miss walks both."
+        ));
+    }
+    if !measured.left_out.is_empty() {
+        notes.push(format!(
+            "The time was too short for memories enough for all comparisons, so there are fewer: without {}. More --minutes \
+             bring them back.",
+            measured.left_out.join(", and without ")
+        ));
+    }
+    if measured.pair_count() < measured.fewest_pairs {
+        notes.push(format!(
+            "Some comparisons have {} pairs of samples only. It takes {} to find an effect, however large, among so many \
+             comparisons: give the study more --minutes, or choose fewer workloads with --only.",
+            measured.pair_count(),
+            measured.fewest_pairs
         ));
     }
     if !measured.discarded.is_empty() {

@@ -44,8 +44,10 @@ fn each_group_begins_with_the_baseline() {
         ..Arms::default()
     };
     let (gib, mib, kib) = (Arm::Of(Pages::Gib), Arm::Of(Pages::Mib), Arm::Of(Pages::Kib));
-    assert_eq!(arms.groups(4), [vec![gib, Arm::Again, mib, kib]]);
-    assert_eq!(arms.groups(3), [vec![gib, Arm::Again, mib], vec![gib, kib]]);
-    assert_eq!(arms.groups(2), [vec![gib, Arm::Again], vec![gib, mib], vec![gib, kib]]);
-    assert!(Arms::default().groups(3).is_empty());
+    let all = [Pages::Gib, Pages::Mib, Pages::Kib];
+    assert_eq!(arms.groups(4, &all), [vec![gib, Arm::Again, mib, kib]]);
+    assert_eq!(arms.groups(3, &all), [vec![gib, Arm::Again, mib], vec![gib, kib]]);
+    assert_eq!(arms.groups(2, &all), [vec![gib, Arm::Again], vec![gib, mib], vec![gib, kib]]);
+    assert_eq!(arms.groups(4, &[Pages::Gib, Pages::Kib]), [vec![gib, Arm::Again, kib]]);
+    assert!(Arms::default().groups(3, &all).is_empty());
 }

@@ -35,6 +35,7 @@ fn patterns_choose_workloads() {
         matches!(cases(&only(&["page", "fork"]), true), Err(Error::NoSuchWorkload(name)) if name == "fork")
     );
     assert_eq!(cases(&[], false).unwrap().len(), 2 * 8 * 3);
+    assert_eq!(cases(&[], true).unwrap().len(), 6 * 2);
     assert_eq!(list().lines().count(), 8);
 }
 

@@ -1,4 +1,4 @@
-//! A turn: fresh memory in each arm, the data, and one round of samples or several.
+//! A turn: fresh memory in each arm, the data, and one round of samples or several, which make one pair.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use rhumb_method::{Arm as TrialArm, Plan, Stopped, Trial, Watch};
 use rhumb_study_system::Task;
 use rhumb_study_system::counters::Counters;
 
-use super::{CONFIDENCE, Measured, rival, seed_of};
+use super::{CONFIDENCE, Measured, mean_of_rounds, rival, seed_of};
 use crate::arms::{Arm, Arms};
 use crate::backing::{Backing, Pages};
 use crate::data::world::{Placement, World};
@@ -63,7 +63,7 @@ impl Turn<'_> {
         for user_space in UserSpace::ALL {
             rivals.insert(user_space, RefCell::new(rival(user_space)?));
         }
-        let mut samples: Vec<(Case, Vec<f64>)> = Vec::new();
+        let mut samples: BTreeMap<Case, Vec<Vec<f64>>> = BTreeMap::new();
         let mut is_whole = true;
         'rounds: for repeat in 0..self.repeats {
             let seed = seed_of(self.seed, repeat);
@@ -78,7 +78,7 @@ impl Turn<'_> {
                     is_whole = false;
                     break 'rounds;
                 };
-                samples.push((case, values));
+                samples.entry(case).or_default().push(values);
                 if let (Some(counters), UserSpace::Idle) = (counters.as_mut(), case.user_space) {
                     count_all(&mut worlds, case, batches, seed, counters, measured);
                 }
@@ -148,8 +148,14 @@ impl Turn<'_> {
         Ok((trial.stopped != Stopped::Cancelled).then(|| trial.samples.into_iter().flatten().collect()))
     }
 
-    /// Keeps the samples of those arms whose pages are still those that were verified at first.
-    fn keep(&self, worlds: &[(Arm, Pages, World)], samples: &[(Case, Vec<f64>)], measured: &mut Measured) {
+    /// Keeps a pair of each of those arms whose pages are still those that were verified at first: the mean of all rounds,
+    /// each of which has a value for each arm.
+    fn keep(
+        &self,
+        worlds: &[(Arm, Pages, World)],
+        samples: &BTreeMap<Case, Vec<Vec<f64>>>,
+        measured: &mut Measured,
+    ) {
         let mut is_sound = Vec::new();
         for (_, _, world) in worlds {
             let verified = world.memory.backing().verify();
@@ -162,12 +168,20 @@ impl Turn<'_> {
         if worlds.first().map(|(arm, ..)| *arm) != baseline || is_sound.first() != Some(&true) {
             return;
         }
-        for (case, values) in samples {
+        measured.repeats = measured.repeats.max(self.repeats);
+        for (case, rounds) in samples {
+            let mean = |index: usize| {
+                mean_of_rounds(
+                    &rounds.iter().filter_map(|values| values.get(index).copied()).collect::<Vec<_>>(),
+                )
+            };
             for (index, (arm, ..)) in worlds.iter().enumerate().skip(1).filter(|(index, _)| is_sound[*index])
             {
-                let pairs = measured.pairs.entry((*case, *arm)).or_default();
-                pairs.baseline.push(values[0]);
-                pairs.arm.push(values[index]);
+                if let (Some(of_baseline), Some(of_arm)) = (mean(0), mean(index)) {
+                    let pairs = measured.pairs.entry((*case, *arm)).or_default();
+                    pairs.baseline.push(of_baseline);
+                    pairs.arm.push(of_arm);
+                }
             }
         }
     }

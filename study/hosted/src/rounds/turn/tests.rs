@@ -1,5 +1,6 @@
 use rhumb_study_system::Session;
 
+use super::super::scope::Scope;
 use super::*;
 use crate::arms::Seen;
 use crate::backing::got::Got;
@@ -35,9 +36,15 @@ fn kept(worlds: &[(Arm, Pages, World)]) -> (Vec<Arm>, BTreeSet<String>) {
     });
     let batches = BTreeMap::new();
     let turn = Turn { program: &program, arms: &arms, task: &task, batches: &batches, repeats: 1, seed: 1 };
-    let mut measured = Measured::new(Duration::ZERO);
-    let samples = [(CASE, vec![1.0; worlds.len()])];
+    let scope = Scope { cases: vec![CASE], arms: Vec::new(), left_out: Vec::new() };
+    let groups = [worlds.iter().map(|(arm, ..)| *arm).collect()];
+    let mut measured = Measured::new(Duration::ZERO, &scope, &groups);
+    // Two rounds on the same memory are one pair.
+    let samples = BTreeMap::from([(CASE, vec![vec![1.0; worlds.len()], vec![4.0; worlds.len()]])]);
     turn.keep(worlds, &samples, &mut measured);
+    let is_whole = measured.pairs.len() == worlds.len() - 1;
+    assert_eq!(measured.pair_count(), u32::from(is_whole), "what was thrown away does not count");
+    assert!(measured.pairs.values().all(|pairs| pairs.arm.len() == 1 && (pairs.arm[0] - 2.0).abs() < 1e-9));
     (measured.pairs.into_keys().map(|(_, arm)| arm).collect(), measured.discarded)
 }
 
