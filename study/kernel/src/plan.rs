@@ -124,10 +124,10 @@ const SMALL: &str = "4-KiB pages";
 pub(crate) fn plan(quick: bool) -> Vec<Planned> {
     let map = |label: &str, words| Planned::new(Part::DirectMap, label, words, DATA);
     let mut plan = vec![
-        map(LARGE, "directmap=2m"),
         map(HUGE, "directmap=1g"),
-        map("1-GiB pages, 1 in 8 blocks broken", "directmap=1g").after(&["directmap age 1-in-8"]),
+        map(LARGE, "directmap=2m"),
         map(SMALL, "directmap=4k"),
+        map("1-GiB pages, 1 in 8 blocks broken", "directmap=1g").after(&["directmap age 1-in-8"]),
         map("1-GiB pages, broken and healed", "directmap=1g")
             .after(&["directmap age full", "directmap heal"]),
         Planned::new(Part::Text, "code in 2-MiB pages", "directmap=2m text=2m", CODE),
