@@ -4,7 +4,7 @@ use rhumb_study_report::{Curve, Point, Series, Tlb, TlbKind};
 use rhumb_tlb_model::geometry::Described;
 use rhumb_tlb_model::{Geometry, PageSize, Serves, WrongGeometry, ladder, published};
 
-use crate::error::Error;
+use crate::error::{Error, Unknown};
 
 /// The name of this machine's geometry.
 pub(crate) const HERE: &str = "this-machine";
@@ -15,13 +15,17 @@ const QUICK: [&str; 3] = ["skylake-sp", "sapphire-rapids", "zen3"];
 /// Returns the geometries that are wanted: the ones named, or all, or some of them.
 ///
 /// # Errors
-/// A name is none.
+/// A name is none, or it is this machine's and its caches are not known.
 pub(crate) fn chosen(named: &[String], quick: bool, tlbs: &[Tlb]) -> Result<Vec<Geometry>, Error> {
     let mut all = published::all();
-    all.extend(of_machine(tlbs).and_then(Result::ok));
+    let here = of_machine(tlbs);
+    all.extend(here.clone().ok());
     if named.is_empty() {
         all.retain(|geometry| !quick || geometry.id == HERE || QUICK.contains(&geometry.id.as_str()));
         return Ok(all);
+    }
+    if let (true, Err(why)) = (named.iter().any(|name| name == HERE), here) {
+        return Err(Error::NotHere(why));
     }
     let known = all.iter().map(|geometry| geometry.id.as_str()).collect::<Vec<_>>().join(", ");
     named
@@ -33,10 +37,17 @@ pub(crate) fn chosen(named: &[String], quick: bool, tlbs: &[Tlb]) -> Result<Vec<
         .collect()
 }
 
-/// Returns the geometry of the machine whose CPU describes these caches; `None` where it describes none.
-pub fn of_machine(tlbs: &[Tlb]) -> Option<Result<Geometry, WrongGeometry>> {
+/// Returns the geometry of the machine whose CPU describes these caches.
+///
+/// # Errors
+/// Why they are not known.
+pub fn of_machine(tlbs: &[Tlb]) -> Result<Geometry, Unknown> {
     if tlbs.is_empty() {
-        return None;
+        return Err(Unknown::Silent);
+    }
+    // AMD's functions; Intel's description is a leaf.
+    if tlbs.iter().any(|tlb| tlb.source.starts_with("CPUID function 8000_")) {
+        return Err(Unknown::BySize);
     }
     let caches: Vec<Described<'_>> = tlbs
         .iter()
@@ -44,6 +55,8 @@ pub fn of_machine(tlbs: &[Tlb]) -> Option<Result<Geometry, WrongGeometry>> {
             level: tlb.level,
             serves: match tlb.kind {
                 TlbKind::Data => Serves::Data,
+                TlbKind::Loads => Serves::Loads,
+                TlbKind::Stores => Serves::Stores,
                 TlbKind::Code => Serves::Code,
                 TlbKind::Shared => Serves::All,
             },
@@ -52,7 +65,7 @@ pub fn of_machine(tlbs: &[Tlb]) -> Option<Result<Geometry, WrongGeometry>> {
             ways: tlb.ways,
         })
         .collect();
-    Some(Geometry::described(HERE, "this machine", &caches))
+    Ok(Geometry::described(HERE, "this machine", &caches)?)
 }
 
 /// Returns the predicted ladder of a geometry, with the axis of the measured one (`tlb-ladder`): misses for each access

@@ -36,11 +36,10 @@ use clap::Args;
 use rhumb_study_report::{Kind, MemoryMap, Omission, Study};
 use rhumb_study_system::Session;
 
-use crate::geometries::HERE;
 use crate::machine::{Folder, Parts, Silence};
 use crate::plan::{Part, Planned, Trace};
 
-pub use error::Error;
+pub use error::{Error, Unknown};
 
 /// Options of `study kernel`.
 #[derive(Args, Clone, Debug, Default)]
@@ -73,13 +72,8 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let mut study = session.begin_study(Kind::Kernel);
     let parts = parts(options)?;
     let geometries = geometries::chosen(&options.geometries, session.quick, &study.machine.tlbs)?;
-    if !geometries.iter().any(|geometry| geometry.id == HERE) && options.geometries.is_empty() {
-        study.omissions.push(Omission {
-            part: "a model of this machine's own CPU".to_owned(),
-            why: "The CPU, or the hypervisor under it, does not describe its translation caches.".to_owned(),
-            remedy: "Run the study on the machine itself, or choose a published CPU with --geometry."
-                .to_owned(),
-        });
+    if let (true, Err(why)) = (options.geometries.is_empty(), geometries::of_machine(&study.machine.tlbs)) {
+        study.omissions.push(why.omission());
     }
     let mut plan = plan::plan(session.quick);
     plan.retain(|planned| {

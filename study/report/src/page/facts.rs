@@ -59,7 +59,7 @@ pub(super) fn machine(machine: &Machine, noise: Option<&Noise>) -> Markup {
                             @for tlb in &machine.tlbs {
                                 tr {
                                     td.num { (tlb.level) }
-                                    td { (match tlb.kind { TlbKind::Data => "data", TlbKind::Code => "code", TlbKind::Shared => "both" }) }
+                                    td { (match tlb.kind { TlbKind::Data => "data", TlbKind::Loads => "loads", TlbKind::Stores => "stores", TlbKind::Code => "code", TlbKind::Shared => "both" }) }
                                     td { (tlb.page_bytes.iter().map(|size| page(Some(*size))).collect::<Vec<_>>().join(", ")) }
                                     td.num { (number(tlb.entries.into())) }
                                     td.num { (tlb.ways.map_or("full".to_owned(), |ways| ways.to_string())) }

@@ -12,6 +12,10 @@ use super::number;
 pub enum TlbKind {
     /// Of data.
     Data,
+    /// Of data that is loaded.
+    Loads,
+    /// Of data that is stored.
+    Stores,
     /// Of code.
     Code,
     /// Of both.
@@ -25,7 +29,8 @@ pub struct Tlb {
     pub level: u32,
     /// The translations that it caches.
     pub kind: TlbKind,
-    /// The sizes of page that share its entries, in bytes.
+    /// The sizes of page that share its entries, in bytes. A CPU of AMD lists each size by itself, and does not tell
+    /// which of them share their entries.
     pub page_bytes: Vec<u64>,
     /// Entries.
     pub entries: u32,

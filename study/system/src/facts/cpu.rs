@@ -3,7 +3,7 @@
 //! Sources: Intel SDM, volume 2, CPUID leaves 18H and 40000000H; AMD APM, volume 3, appendix E, functions 8000_0005,
 //! 8000_0006 and 8000_0019. Intel's leaf 2, a list of one-byte codes, is left out: CPUs with leaf 18H point to it.
 
-use raw_cpuid::{Associativity, CpuId, CpuIdReaderNative, DatType};
+use raw_cpuid::{Associativity, CpuId, CpuIdReader, DatType};
 use rhumb_study_report::{Tlb, TlbKind};
 
 const KIB: u64 = 1 << 10;
@@ -41,11 +41,13 @@ pub(super) fn cpu() -> Cpu {
     }
 }
 
-fn tlbs(cpuid: &CpuId<CpuIdReaderNative>) -> Vec<Tlb> {
+fn tlbs(cpuid: &CpuId<impl CpuIdReader>) -> Vec<Tlb> {
     let mut found = Vec::new();
     for part in cpuid.get_deterministic_address_translation_info().into_iter().flatten() {
         let kind = match part.cache_type() {
-            DatType::DataTLB | DatType::LoadOnly | DatType::StoreOnly => TlbKind::Data,
+            DatType::DataTLB => TlbKind::Data,
+            DatType::LoadOnly => TlbKind::Loads,
+            DatType::StoreOnly => TlbKind::Stores,
             DatType::InstructionTLB => TlbKind::Code,
             DatType::UnifiedTLB => TlbKind::Shared,
             DatType::Null | DatType::Unknown => continue,
@@ -122,3 +124,6 @@ fn push(found: &mut Vec<Tlb>, of: (u32, TlbKind, u64, &str), entries: u32, ways:
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
