@@ -37,8 +37,8 @@ use rhumb_machine::{PageSize, PhysAddr, PhysRange};
 pub(crate) use self::access::Access;
 use self::got::Got;
 use self::map::Ram;
+use crate::size::{GIB, PAGE, sized};
 
-const GIB: u64 = PageSize::Size1G.bytes();
 const MIB2: u64 = PageSize::Size2M.bytes();
 
 /// The pages of a direct map: an arm of each comparison.
@@ -88,7 +88,7 @@ impl Pages {
     /// Returns the bytes of page tables below the third level with which a kernel maps `bytes` so.
     pub(crate) fn kernel_tables_bytes(self, bytes: u64) -> u64 {
         let directories = if self == Self::Gib { 0 } else { bytes.div_ceil(GIB) };
-        (directories + self.broken_blocks(bytes / MIB2)) * PageSize::Size4K.bytes()
+        (directories + self.broken_blocks(bytes / MIB2)) * PAGE
     }
 }
 
@@ -136,7 +136,7 @@ pub(crate) struct Backing {
     ram: Ram,
     pages: Pages,
     source: Source,
-    /// The growth of the process's page tables, where the system tells.
+    /// The growth of the process's page tables, where the system says it.
     tables_bytes: Option<u64>,
 }
 
@@ -157,9 +157,14 @@ impl Backing {
 
     /// Returns memory with no page behind it.
     fn raw(pages: Pages, bytes: u64) -> Result<Self, Refusal> {
-        let multiple = if pages == Pages::Gib { GIB } else { MIB2 };
-        if bytes == 0 || !bytes.is_multiple_of(multiple) {
-            let why = format!("{} MiB are no whole number of pages of {} MiB", bytes >> 20, multiple >> 20);
+        let size = if pages == Pages::Gib { PageSize::Size1G } else { PageSize::Size2M };
+        if bytes == 0 || !bytes.is_multiple_of(size.bytes()) {
+            let page = page_of(size);
+            let why = if bytes < size.bytes() {
+                format!("{} is smaller than one {page}", sized(bytes))
+            } else {
+                format!("{} is no whole number of {page}s", sized(bytes))
+            };
             return Err(Refusal::new(why, "Choose another --memory."));
         }
         let large_pages = if pages == Pages::Gib { LargePages::AsHost } else { LargePages::Wanted };
@@ -205,7 +210,10 @@ impl Backing {
         self.ram.replace_by_hugetlb(size).and_then(|()| self.ram.populate(all)).map_err(|error| {
             let (pages, kib) = (all.bytes() / size.bytes(), size.bytes() >> 10);
             Refusal::new(
-                format!("the system has no {pages} free huge pages of {kib} KiB ({error})"),
+                match pages {
+                    1 => format!("the system has no free {} ({error})", page_of(size)),
+                    _ => format!("the system does not have {pages} free {}s ({error})", page_of(size)),
+                },
                 format!(
                     "Run the study as root, or write the number to /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages."
                 ),
@@ -251,7 +259,7 @@ impl Backing {
         Got::of(self.ram.span())
     }
 
-    /// Returns where the memory lies physically, as far as the system tells.
+    /// Returns where the memory lies physically, as far as the system says.
     pub(crate) fn placed(&self) -> Option<got::Placed> {
         got::Placed::of(self.ram.span())
     }
@@ -285,6 +293,15 @@ impl Backing {
     /// Returns the bytes by which the process's page tables grew.
     pub(crate) const fn tables_bytes(&self) -> Option<u64> {
         self.tables_bytes
+    }
+}
+
+/// Returns the name of one page, to which an "s" makes several.
+fn page_of(size: PageSize) -> &'static str {
+    match size {
+        PageSize::Size4K => "4-KiB page",
+        PageSize::Size2M => "2-MiB page",
+        PageSize::Size1G => "1-GiB page",
     }
 }
 

@@ -15,8 +15,7 @@ use rhumb_method::undisturbed_mean;
 
 use crate::backing::Backing;
 use crate::error::Error;
-
-const PAGE: u64 = 4096;
+use crate::size::PAGE;
 
 /// The fewest pages of a rung: they fit each first-level TLB.
 const FIRST: u64 = 8;

@@ -17,6 +17,7 @@
 //! | `data` | trees, tables and objects in memory |
 //! | `memory` | frames and slabs over a backing |
 //! | `ladder` | the measured reach of the TLB |
+//! | `size` | sizes of memory |
 //! | `backing` | memory in pages of a known size, and the proof that it has them |
 //!
 //! Principles:
@@ -40,6 +41,7 @@ mod results;
 mod rival;
 mod rounds;
 mod sample;
+mod size;
 mod workload;
 
 use std::time::{Duration, Instant};
@@ -51,6 +53,7 @@ use crate::arms::Arms;
 use crate::backing::Backing;
 use crate::core::Core;
 use crate::options::Program;
+use crate::size::sized;
 
 pub use error::Error;
 pub use options::{Options, list};
@@ -65,11 +68,11 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let available = available_bytes().ok_or(Error::Unknown)?;
     let program = Program::new(options, session.quick, available)?;
     let mut study = session.begin_study(Kind::Hosted);
-    let minutes = program.time.as_secs_f64() / 60.0;
     session.say(format!(
-        "This takes up to {minutes:.1} minutes, {} direct maps of {} MiB at a time, and leaves nothing behind.",
+        "This takes about {} s, {} direct maps of {} at a time, and leaves nothing behind.",
+        program.time.as_secs(),
         program.at_once,
-        program.bytes >> 20
+        sized(program.bytes)
     ));
     let core = Core::stay();
     let arms = Arms::begin(&program, session, &core);
@@ -84,11 +87,12 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
             arms.omissions.iter().map(|omission| format!("{} {}", omission.why, omission.remedy)).collect();
         return Err(Error::NothingToCompare(reasons.join(" ")));
     }
-    climb(&mut study, &program, std::mem::take(&mut arms.whole), session)?;
+    let end = began + program.time;
+    climb(&mut study, std::mem::take(&mut arms.whole), session, end)?;
     if arms.seen.len() >= 2 && !session.is_ending() {
         let task = session.task("Workloads");
         let precision = if session.quick { 0.02 } else { 0.01 };
-        let measured = rounds::run(&program, &arms, session, &task, precision, began + program.time)?;
+        let measured = rounds::run(&program, &arms, session, &task, precision, end)?;
         results::add_comparisons(&mut study, &arms, &measured);
         results::add_counts(&mut study, &arms, &measured);
         results::add_notes(&mut study, &program, &measured);
@@ -102,14 +106,15 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
 /// Measures the ladder of the arms with one size of page.
 fn climb(
     study: &mut Study,
-    program: &Program,
     mut backings: Vec<Backing>,
     session: &Session,
+    end: Instant,
 ) -> Result<(), Error> {
     let task = session.task("The reach of the TLB");
     let pages: Vec<_> = backings.iter().map(Backing::pages).collect();
-    // A tenth of the time: the ladder is a check, and no result.
-    let end = Instant::now() + (program.time / 10).max(Duration::from_secs(1));
+    // A tenth of the time that noise and controls left: the ladder is a check, and no result.
+    let now = Instant::now();
+    let end = now + (end.saturating_duration_since(now) / 10).max(Duration::from_secs(1));
     let go_on = |rung, rungs| {
         task.set(rung, rungs);
         !session.is_ending() && Instant::now() < end

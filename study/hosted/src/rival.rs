@@ -3,8 +3,7 @@
 use std::hint::black_box;
 
 use crate::backing::{Backing, Pages, Refusal};
-
-const PAGE: u64 = 4096;
+use crate::size::PAGE;
 
 /// Touches of user space after each batch of operations.
 const TOUCHES: u64 = 256;

@@ -11,8 +11,7 @@ use rhumb_machine::Pinned;
 use crate::data::hash::OWNED;
 use crate::data::world::{NAME_INODE, OBJECT_NEXT, OBJECT_NUMBER, World, name_key, put_value};
 use crate::error::Error;
-
-const PAGE: u64 = 4096;
+use crate::size::PAGE;
 
 /// A kind of access to a kernel's data.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

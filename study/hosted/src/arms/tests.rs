@@ -18,7 +18,7 @@ fn missing_arms_are_omissions_with_a_remedy() {
     let arms = Arms::default().find(&program(5), &session);
     let gib = &arms.omissions[0];
     assert_eq!(gib.part, "1-GiB pages");
-    assert_eq!(gib.why, "64 MiB are no whole number of pages of 1024 MiB.");
+    assert_eq!(gib.why, "64 MiB is smaller than one 1-GiB page.");
     assert_eq!(gib.remedy, "Choose another --memory.");
     assert_eq!(arms.seen.last().unwrap().pages, Pages::Kib, "every system has small pages");
     assert_eq!(arms.seen.len() + arms.omissions.len(), 4 + usize::from(!arms.is_twice));

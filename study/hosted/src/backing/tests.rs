@@ -41,9 +41,15 @@ fn an_arm_that_is_not_what_it_claims_is_refused() {
 }
 
 #[test]
+fn a_part_of_a_gibibyte_is_refused() {
+    let refusal = Backing::new(Pages::Gib, 1536 << 20, 1).unwrap_err();
+    assert_eq!(refusal.why, "1536 MiB is no whole number of 1-GiB pages");
+}
+
+#[test]
 fn a_whole_gibibyte_is_refused_in_a_smaller_memory() {
     let refusal = Backing::new(Pages::Gib, BYTES, 1).unwrap_err();
-    assert_eq!(refusal.why, "64 MiB are no whole number of pages of 1024 MiB");
+    assert_eq!(refusal.why, "64 MiB is smaller than one 1-GiB page");
     assert!(Backing::new(Pages::Kib, 4096, 1).is_err());
 }
 

@@ -15,13 +15,14 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
-use rhumb_machine::{Order, PageSize, Pinned};
+use rhumb_machine::{Order, Pinned};
 
 use super::hash::{Hash, OWNED};
 use super::radix::Radix;
 use crate::backing::Backing;
 use crate::error::Error;
 use crate::memory::{Memory, Resident, on_cpu};
+use crate::size::PAGE;
 
 /// The bytes of an object of the ring.
 const OBJECT_BYTES: usize = 256;
@@ -30,7 +31,6 @@ const ENTRY_BYTES: usize = 64;
 /// The mean size of a value: sizes are 64, 128, 256, 512 and 1,024 bytes, each as often.
 const VALUE_BYTES: u64 = (64 + 128 + 256 + 512 + 1024) / 5;
 const VALUE_BYTES_AT_MOST: usize = 1024;
-const PAGE: u64 = PageSize::Size4K.bytes();
 const LINE: u64 = 64;
 
 /// How many pieces each part is built in.
