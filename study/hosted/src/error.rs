@@ -19,6 +19,14 @@ pub enum Error {
         /// The memory that the least study needs.
         needed_mib: u64,
     },
+    /// `--minutes` is too little or too much.
+    #[error(
+        "a study takes at least {fewest} minutes and at most a day; its noise and controls alone take up to half of the least; choose other --minutes, or --quick"
+    )]
+    Time {
+        /// The fewest minutes.
+        fewest: f64,
+    },
     /// `--only` names no workload.
     #[error("no workload is named like '{0}'; --list shows them")]
     NoSuchWorkload(String),

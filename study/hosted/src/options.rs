@@ -9,10 +9,8 @@ use crate::backing::Pages;
 use crate::data::world::Placement;
 use crate::error::Error;
 use crate::rival::UserSpace;
+use crate::size::{GIB, MIB, sized};
 use crate::workload::Workload;
-
-const MIB: u64 = 1 << 20;
-const GIB: u64 = PageSize::Size1G.bytes();
 
 /// The sizes of a direct map among which the study chooses, the largest first.
 const SIZES: [u64; 6] = [4 * GIB, 2 * GIB, GIB, 512 * MIB, 256 * MIB, 128 * MIB];
@@ -20,17 +18,26 @@ const SIZES: [u64; 6] = [4 * GIB, 2 * GIB, GIB, 512 * MIB, 256 * MIB, 128 * MIB]
 /// The least memory in which each workload has data.
 const LEAST: u64 = 64 * MIB;
 
+/// A bound on the size of a direct map: a process has addresses for twice as much.
+const MOST: u64 = 64 << 40;
+
+/// The minutes that a study takes where the user says nothing, and the fewest: with `--quick`, and without.
+const MINUTES: [(f64, f64); 2] = [(2.3, 0.5), (18.0, 2.0)];
+
+/// The most minutes: a day.
+const MINUTES_AT_MOST: f64 = 1440.0;
+
 /// Options of `study hosted`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Options {
     /// Size of each direct map, such as 512M or 2G [default: what fits half of the available memory, 4G at most].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
-    /// Minutes that the study takes [default: 18, or 2.3 with --quick].
+    /// Minutes that the study takes, 2 at least, or 0.5 with --quick [default: 18, or 2.3 with --quick].
     #[arg(long, value_name = "N", value_parser = parse_minutes)]
     pub minutes: Option<f64>,
     /// Only workloads whose name has this in it; may be given several times.
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = parse_pattern)]
     pub only: Vec<String>,
     /// List the workloads and end.
     #[arg(long)]
@@ -67,7 +74,7 @@ impl Program {
     /// Plans a study on a machine that has `available` bytes of memory.
     ///
     /// # Errors
-    /// `--only` names nothing, or there is too little memory.
+    /// `--only` names nothing, the time is too short for any study, or there is too little memory.
     pub(crate) fn new(options: &Options, quick: bool, available: u64) -> Result<Self, Error> {
         let mut arms = vec![Pages::Gib, Pages::Mib];
         arms.extend(if quick { &[8][..] } else { &[64, 8, 2] }.iter().map(|one_in| Pages::Aged(*one_in)));
@@ -93,10 +100,14 @@ impl Program {
         // The user's own choice may take more than half.
         let fit = if options.memory.is_some() { available / 10 * 9 } else { budget } / bytes.max(1);
         if bytes < LEAST || fit < 2 {
-            let needed = 2 * bytes.max(LEAST) / 9 * 10;
-            return Err(Error::TooLittle { available_mib: available >> 20, needed_mib: needed >> 20 });
+            let needed_mib = (bytes.max(LEAST) >> 20).saturating_mul(20).div_ceil(9);
+            return Err(Error::TooLittle { available_mib: available >> 20, needed_mib });
         }
-        let minutes = options.minutes.unwrap_or(if quick { 2.3 } else { 18.0 });
+        let (default, fewest) = MINUTES[usize::from(!quick)];
+        let minutes = options.minutes.unwrap_or(default);
+        if !(fewest..=MINUTES_AT_MOST).contains(&minutes) {
+            return Err(Error::Time { fewest });
+        }
         Ok(Self {
             arms,
             cases: cases(&options.only, quick)?,
@@ -108,11 +119,7 @@ impl Program {
 }
 
 fn cases(only: &[String], quick: bool) -> Result<Vec<Case>, Error> {
-    let named =
-        |pattern: &&String| Workload::ALL.iter().any(|workload| workload.id().contains(pattern.as_str()));
-    if let Some(pattern) = only.iter().find(|pattern| !named(pattern)) {
-        return Err(Error::NoSuchWorkload(pattern.clone()));
-    }
+    only.iter().try_for_each(|pattern| parse_pattern(pattern).map(drop))?;
     let wanted = |workload: &Workload| match only {
         [] => !quick || workload.is_quick(),
         _ => only.iter().any(|pattern| workload.id().contains(pattern)),
@@ -130,27 +137,43 @@ fn cases(only: &[String], quick: bool) -> Result<Vec<Case>, Error> {
 
 fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || format!("'{text}' is no size: write 512M or 2G");
-    let (number, unit) = match text
-        .trim_end_matches("iB")
-        .split_at_checked(text.trim_end_matches("iB").len().saturating_sub(1))
-    {
+    let short = text.trim_end_matches("iB");
+    let (number, unit) = match short.split_at_checked(short.len().saturating_sub(1)) {
         Some((number, "M" | "m")) => (number, MIB),
         Some((number, "G" | "g")) => (number, GIB),
+        Some((number, "T" | "t")) => (number, 1 << 40),
         _ => return Err(wrong()),
     };
-    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
-    if bytes < LEAST || !bytes.is_multiple_of(PageSize::Size2M.bytes()) {
-        return Err(format!("a direct map has at least {} MiB, and an even number of them", LEAST >> 20));
+    if number.is_empty() || !number.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(wrong());
     }
-    Ok(bytes)
+    // A number that is too large for its type is too large for memory.
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)) {
+        Some(bytes) if bytes < LEAST || !bytes.is_multiple_of(PageSize::Size2M.bytes()) => {
+            Err(format!("a direct map has at least {}, and an even number of MiB", sized(LEAST)))
+        }
+        Some(bytes) if bytes <= MOST => Ok(bytes),
+        _ => Err(format!("'{text}' is too large: a direct map has at most {}", sized(MOST))),
+    }
 }
 
+/// Returns a number of minutes that is enough with `--quick`. Without it a study takes longer, which [`Program::new`] sees.
 fn parse_minutes(text: &str) -> Result<f64, String> {
     let minutes: f64 = text.parse().map_err(|_| format!("'{text}' is no number of minutes"))?;
-    if (0.1..=1440.0).contains(&minutes) {
+    let (_, fewest) = MINUTES[0];
+    if (fewest..=MINUTES_AT_MOST).contains(&minutes) {
         Ok(minutes)
     } else {
-        Err("a study takes from 0.1 minutes to a day (1440)".to_owned())
+        Err(format!("a study takes from {fewest} minutes to a day ({MINUTES_AT_MOST})"))
+    }
+}
+
+/// Returns a pattern that is part of a workload's name. It is looked at with the other arguments, before a study begins.
+fn parse_pattern(pattern: &str) -> Result<String, Error> {
+    if Workload::ALL.iter().any(|workload| workload.id().contains(pattern)) {
+        Ok(pattern.to_owned())
+    } else {
+        Err(Error::NoSuchWorkload(pattern.to_owned()))
     }
 }
 

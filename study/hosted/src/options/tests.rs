@@ -43,8 +43,63 @@ fn patterns_choose_workloads() {
 fn reads_sizes() {
     assert_eq!(parse_size("512M").unwrap(), 512 * MIB);
     assert_eq!(parse_size("2GiB").unwrap(), 2 * GIB);
-    for wrong in ["", "M", "2", "2T", "63M", "65M", "99999999999999G", "é"] {
-        assert!(parse_size(wrong).is_err(), "{wrong}");
+    assert_eq!(parse_size("2t").unwrap(), 2 << 40);
+    for wrong in ["", "M", "2", "2P", "+2G", "-2G", "2 G", "é"] {
+        assert!(parse_size(wrong).unwrap_err().contains("is no size"), "{wrong}");
     }
-    assert!(parse_minutes("0").is_err() && parse_minutes("NaN").is_err() && parse_minutes("3").is_ok());
+    for odd in ["0M", "63M", "65M"] {
+        assert_eq!(
+            parse_size(odd).unwrap_err(),
+            "a direct map has at least 64 MiB, and an even number of MiB"
+        );
+    }
+    for large in ["500T", "8589934592G", "99999999999999G", "99999999999999999999999M"] {
+        assert_eq!(
+            parse_size(large).unwrap_err(),
+            format!("'{large}' is too large: a direct map has at most 64 TiB")
+        );
+    }
+    assert!(parse_minutes("0.2").is_err() && parse_minutes("NaN").is_err() && parse_minutes("3").is_ok());
+}
+
+#[test]
+fn too_much_memory_is_said_to_be_too_much() {
+    for bytes in [64 << 40, 1 << 63, u64::MAX] {
+        let options = Options { memory: Some(bytes), ..Options::default() };
+        let Err(Error::TooLittle { available_mib, needed_mib }) = Program::new(&options, true, 8 * GIB)
+        else {
+            panic!("{bytes} bytes were planned");
+        };
+        assert!(available_mib == 8 * 1024 && needed_mib > 2 * (bytes >> 20), "{needed_mib}");
+    }
+}
+
+#[test]
+fn a_study_has_time_for_more_than_its_controls() {
+    for (quick, minutes, is_enough) in [
+        (true, 0.5, true),
+        (true, 0.4, false),
+        (false, 1.9, false),
+        (false, 2.0, true),
+        (false, f64::NAN, false),
+    ] {
+        let options = Options { minutes: Some(minutes), ..Options::default() };
+        let program = Program::new(&options, quick, 64 * GIB);
+        assert_eq!(program.is_ok(), is_enough, "{program:?}");
+        assert!(is_enough || matches!(program, Err(Error::Time { .. })));
+    }
+}
+
+#[test]
+fn wrong_patterns_are_wrong_arguments() {
+    #[derive(clap::Parser)]
+    struct Program {
+        #[command(flatten)]
+        options: Options,
+    }
+    let parse = |pattern: &str| <Program as clap::Parser>::try_parse_from(["study", "--only", pattern]);
+    assert_eq!(parse("page").unwrap().options.only, ["page"]);
+    let error = parse("fork").err().unwrap();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("no workload is named like 'fork'; --list shows them"), "{error}");
 }
