@@ -116,8 +116,8 @@ const CHANGES: &[&str] =
 const WRITES: &[&str] = &["tables", "directmap", "kmap/pair", "pool/take"];
 
 /// The labels of direct maps, which the charts name.
-pub(crate) const LARGE: &str = "2-MiB pages";
-const HUGE: &str = "1-GiB pages";
+const LARGE: &str = "2-MiB pages";
+pub(crate) const HUGE: &str = "1-GiB pages";
 const SMALL: &str = "4-KiB pages";
 
 /// Returns all machines, in the order in which they run: the most telling first, so that an interrupted study has them.

@@ -26,7 +26,7 @@ study/pages/256m       258     64    901328    57684992       0       64       0
 
 fn measured() -> Vec<Measured> {
     let plan: Vec<Planned> = plan(true).into_iter().filter(|one| one.part == Part::DirectMap).collect();
-    plan.iter().zip([0, 0, 32_000, 64_000, 0]).flat_map(|(one, walks)| join(one, &said(walks))).collect()
+    plan.iter().zip([0, 0, 64_000, 32_000, 0]).flat_map(|(one, walks)| join(one, &said(walks))).collect()
 }
 
 fn study() -> Study {
@@ -39,7 +39,7 @@ fn a_region_is_joined_from_console_counts_and_trace() {
     let measured = measured();
     assert_eq!(measured.len(), 5);
     let one = &measured[0];
-    assert_eq!((one.row.name.as_str(), one.machine.as_str()), ("study/pages/256m", "2-MiB pages"));
+    assert_eq!((one.row.name.as_str(), one.machine.as_str()), ("study/pages/256m", "1-GiB pages"));
     assert_eq!((one.instructions, one.iterations, one.each(one.row.interrupts)), (1000.5, 3.0, 2.0));
     let sums = one.sums(0).unwrap();
     assert_eq!(Class::DirectMap.of(sums).misses, 70_000);
@@ -54,7 +54,7 @@ fn the_first_chart_sets_the_maps_side_by_side() {
     let first = &study.bars[0];
     assert_eq!(first.id, "tlb/skylake-sp/reads");
     let names: Vec<&str> = first.bars.iter().map(|bar| bar.name.as_str()).collect();
-    assert_eq!(names[0], "2-MiB pages");
+    assert_eq!(names[0], "1-GiB pages");
     assert_eq!(names.len(), 5);
     let broken = first.bars.iter().find(|bar| bar.name == "4-KiB pages").unwrap();
     assert_eq!(broken.values, [6000.0 / 64.0, 1000.0]);

@@ -100,7 +100,7 @@ fn the_arguments_name_the_files_and_quote_their_commas() {
     let plan = plan(true);
     let words = arguments(&parts, &plan[0], &folder).join(" ");
     assert!(words.contains("-kernel a,b") && words.contains("file=p,,q,out="), "{words}");
-    assert!(words.contains("directmap=2m") && words.contains("low=2147483648") && !words.contains("kvm"));
+    assert!(words.contains("directmap=1g") && words.contains("low=2147483648") && !words.contains("kvm"));
     let busy = plan.iter().find(|planned| planned.trace == Trace::Left).unwrap();
     assert!(!arguments(&parts, busy, &folder).join(" ").contains("trace="));
 }

@@ -23,7 +23,7 @@ fn each_part_has_machines_and_each_machine_a_name_of_its_own() {
             assert!(labels.iter().all(|label| labels.iter().filter(|other| other == &label).count() == 1));
         }
         // The verdict quotes this machine as its first.
-        assert_eq!(plan[0].label, LARGE);
+        assert_eq!(plan[0].label, HUGE);
     }
     assert!(plan(true).len() < plan(false).len());
 }
