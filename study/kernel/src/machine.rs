@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rhumb_study_system::{Change, Session};
+use rhumb_study_system::{Scratch, Session};
 use rhumb_tlb_model::Geometry;
 
 use crate::orphan;
@@ -80,10 +80,7 @@ pub(crate) enum Silence {
 }
 
 /// The folder for files that go away again, also if the study is killed.
-pub(crate) struct Folder {
-    path: PathBuf,
-    _removed: Change,
-}
+pub(crate) struct Folder(Scratch);
 
 impl Folder {
     /// Makes it within the folder for results, with the geometries in it.
@@ -91,26 +88,21 @@ impl Folder {
     /// # Errors
     /// The system's.
     pub(crate) fn new(session: &Session, geometries: &[Geometry]) -> std::io::Result<Self> {
-        // The keeper, which removes it if the study is killed, has another working directory.
-        let out = std::path::absolute(&session.out)?;
-        let path = out.join(format!("kernel-{}.tmp", std::process::id()));
-        let removed = Change::remove(session.keeper(), path.clone())?;
-        let folder = Self { path, _removed: removed };
-        fs::create_dir_all(&folder.path)?;
+        let folder = Self(Scratch::new(session, "kernel-")?);
         fs::write(folder.geometries(), serde_json::to_vec(geometries)?)?;
         Ok(folder)
     }
 
     fn geometries(&self) -> PathBuf {
-        self.path.join("geometries.json")
+        self.0.path().join("geometries.json")
     }
 
     fn counts(&self) -> PathBuf {
-        self.path.join("counts.txt")
+        self.0.path().join("counts.txt")
     }
 
     fn trace(&self) -> PathBuf {
-        self.path.join("trace.txt")
+        self.0.path().join("trace.txt")
     }
 }
 

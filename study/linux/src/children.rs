@@ -16,7 +16,9 @@ use rhumb_study_system::Session;
 use rhumb_study_system::keeper::Change;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::set_parent_process_death_signal;
-use rustix::process::{Pid, PidfdFlags, Signal, getpid, getppid, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, getppid, kill_process_group, pidfd_open, waitid,
+};
 
 /// How often a wait looks whether the study is to end.
 const SLICE: Duration = Duration::from_millis(100);
@@ -36,6 +38,8 @@ pub(crate) enum Outcome {
 /// A program that runs in the background. It ends when this goes.
 pub(crate) struct Background {
     child: Child,
+    /// Whether the child was waited for. From then on its number, and its group's, may be another's.
+    is_reaped: bool,
     change: Option<Change>,
     log: PathBuf,
 }
@@ -64,13 +68,13 @@ impl Background {
             command.pre_exec(move || {
                 set_parent_process_death_signal(Some(Signal::KILL))?;
                 // The parent may have ended before the wish was told.
-                if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+                if getppid() == Some(parent) { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
             });
         }
         let child = command.spawn().inspect_err(|_| drop(fs::remove_file(&log)))?;
         // Its own children, which do not know the wish, are in its group: the keeper ends the group.
         let change = Change::kill(session.keeper(), child.id()).ok();
-        Ok(Self { child, change, log })
+        Ok(Self { child, is_reaped: false, change, log })
     }
 
     /// Returns the program's words until now.
@@ -80,7 +84,9 @@ impl Background {
 
     /// Tells whether the program has not ended yet.
     pub(crate) fn is_running(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        // The child keeps its number until it is waited for, and with it the group that is to end.
+        matches!(waitid(WaitId::Pid(Pid::from_child(&self.child)), options), Ok(None))
     }
 
     /// Waits until the program ends.
@@ -99,7 +105,7 @@ impl Background {
             };
             let took = began.elapsed();
             if ended {
-                let status = self.child.wait()?;
+                let status = self.end()?;
                 return self.ended(status).map(|words| Outcome::Ended(took, words));
             }
             if session.is_ending() {
@@ -114,6 +120,17 @@ impl Background {
         }
     }
 
+    /// Ends the program and all its children, and waits for it.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        if !self.is_reaped {
+            // Before the wait, the number of the group is certainly the program's, whether it has ended or not.
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
+        let status = self.child.wait()?;
+        self.is_reaped = true;
+        Ok(status)
+    }
+
     fn ended(&self, status: ExitStatus) -> io::Result<String> {
         let words = self.words();
         if status.success() {
@@ -126,8 +143,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
-        let _ = self.child.wait();
+        let _ = self.end();
         if let Some(change) = self.change.take() {
             change.forget();
         }

@@ -42,7 +42,7 @@ pub(crate) fn ask(amount: Amount, beforehand: Beforehand, session: &Session) -> 
     }
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
         return Err(refused(
-            "The map was left whole, because nothing agreed to a change that lasts until reboot.",
+            "The map was left whole: there is no terminal on which the study could ask, and `--yes-until-reboot` was not given.",
         ));
     }
     let mut error = io::stderr();

@@ -4,14 +4,12 @@
 mod tests;
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use rhumb_study_report::{Kind, Omission, Study};
 use rhumb_study_system::counters::{self, Counters};
-use rhumb_study_system::{Change, Session, measure_machine};
+use rhumb_study_system::{Scratch, Session, measure_machine};
 
 use crate::amount::Amount;
 use crate::breaking::{Broken, Moment, break_map};
@@ -61,10 +59,11 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let blocks = if session.quick { 8 } else { 16 };
     announce(options, blocks, session);
     let may_break = may_break(&root, options, &before, session);
-    let scratch = Scratch::new(session)?;
+    let scratch =
+        Scratch::new(session, "scratch-").map_err(|why| Error::unwritable(session.out.display(), why))?;
     measure_machine(session, &mut study);
     let programs = if options.no_programs { WithPrograms::No } else { WithPrograms::Yes };
-    let mut phases = Phases::new(session, sizes(&root, session), &scratch.path, blocks, programs);
+    let mut phases = Phases::new(session, sizes(&root, session), scratch.path(), blocks, programs);
     let mut counters = Counters::open().map_err(|omission| study.omissions.push(omission)).ok();
     let mut measured: Vec<(String, Measured)> = Vec::new();
     let mut steps: Vec<Step> = Vec::new();
@@ -234,35 +233,6 @@ fn broken_omission(error: &Error) -> Omission {
         why: format!("The map could not be broken: {error}."),
         remedy: "Free some memory, raise the limit of locked memory (`ulimit -l`), or run as root."
             .to_owned(),
-    }
-}
-
-/// A folder for files that go when the study ends, however it ends.
-struct Scratch {
-    path: PathBuf,
-    change: Option<Change>,
-}
-
-impl Scratch {
-    fn new(session: &Session) -> Result<Self, Error> {
-        let path = absolute(&session.out).join(format!("scratch-{}", std::process::id()));
-        let unwritable = |why| Error::unwritable(path.display(), why);
-        let change = Change::remove(session.keeper(), path.clone()).map_err(unwritable)?;
-        fs::create_dir_all(&path).map_err(unwritable)?;
-        Ok(Self { path, change: Some(change) })
-    }
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-        if let Some(change) = self.change.take().filter(|_| !self.path.exists()) {
-            change.forget();
-        }
     }
 }
 

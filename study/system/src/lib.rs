@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`session`] | [`Session`]: options that all studies share, the bar of progress, the wish to end |
 //! | [`keeper`] | [`Keeper`]: a process that undoes changes of the machine, however the study ends |
+//! | [`scratch`] | [`Scratch`]: a fresh folder that goes when the study ends, however it ends |
 //! | [`facts`] | the CPU, its TLBs, the kernel, its settings |
 //! | [`before`] | [`measure_machine`]: noise and controls, which each study measures first |
 //! | [`memory`] | the memory that a study may take |
@@ -20,6 +21,7 @@ pub mod facts;
 pub mod keeper;
 pub mod memory;
 pub mod noise;
+pub mod scratch;
 pub mod session;
 
 pub use before::measure_machine;
@@ -27,4 +29,5 @@ pub use controls::{Controls, controls};
 pub use keeper::{Change, Keeper};
 pub use memory::available_bytes;
 pub use noise::noise;
+pub use scratch::Scratch;
 pub use session::{Session, Task};

@@ -41,16 +41,7 @@ fn a_program_that_hangs_ends_with_all_its_children() {
     let error =
         run(shell(script), scratch.path(), Duration::from_millis(500), &session).expect_err("too long");
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    let pid = fs::read_to_string(scratch.path().join("pid")).expect("a number");
-    let is_gone = || match fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
-        Ok(stat) => stat.contains(") Z "),
-        Err(_) => true,
-    };
-    let ends = Instant::now() + Duration::from_secs(30);
-    while !is_gone() && Instant::now() < ends {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(is_gone(), "the grandchild is still there");
+    assert!(has_ended(&scratch), "the grandchild is still there");
 }
 
 #[test]
@@ -77,4 +68,39 @@ fn the_end_of_the_study_ends_its_programs() {
 fn programs_are_found_on_the_path() {
     assert!(find("sh").is_some());
     assert_eq!(find("no-such-program"), None);
+}
+
+#[test]
+fn children_of_a_program_that_ended_by_itself_end_before_its_number_is_free() {
+    let (scratch, session) = (tempfile::tempdir().expect("a folder"), Session::quiet(std::env::temp_dir()));
+    let mut program =
+        Background::start(shell("sleep 1000 & echo $! > pid"), scratch.path(), &session).expect("a program");
+    let ends = Instant::now() + Duration::from_secs(60);
+    while program.is_running() && Instant::now() < ends {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // Asking does not wait for the program: its number is still taken, so that the group is still its own.
+    let stat =
+        fs::read_to_string(format!("/proc/{}/stat", program.child.id())).expect("a process that has ended");
+    assert!(stat.contains(") Z "), "{stat}");
+    assert!(!program.is_reaped);
+    program.end().expect("a status");
+    assert!(program.is_reaped);
+    assert!(has_ended(&scratch), "the grandchild is still there");
+    drop(program);
+    assert_eq!(fs::read_dir(scratch.path()).expect("a folder").count(), 1, "only the file with the number");
+}
+
+/// Tells whether the process whose number is in `pid` has ended, waiting for it for a while.
+fn has_ended(scratch: &tempfile::TempDir) -> bool {
+    let pid = fs::read_to_string(scratch.path().join("pid")).expect("a number");
+    let is_gone = || match fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
+        Ok(stat) => stat.contains(") Z "),
+        Err(_) => true,
+    };
+    let ends = Instant::now() + Duration::from_secs(30);
+    while !is_gone() && Instant::now() < ends {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    is_gone()
 }

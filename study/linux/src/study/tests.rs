@@ -1,5 +1,7 @@
 //! The study from its options to its end, without a change of the machine.
 
+use std::fs;
+
 use clap::Parser;
 use rhumb_study_report::Ending;
 
