@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use rhumb_study_report::compare::names_of;
 use rhumb_study_report::verdict::Tone;
 use rhumb_study_report::{Ending, Screen, Study, compare as compare_studies, read, summary, verdict, write};
 use rhumb_study_system::{Keeper, Session};
@@ -86,7 +87,7 @@ pub(crate) fn save(study: &Study, session: &Session) -> Result<()> {
 /// A file is no study, they cannot be compared, or the page cannot be written.
 pub(crate) fn compare(files: &[PathBuf], out: Option<&Path>) -> Result<ExitCode> {
     let studies = files.iter().map(|path| read(path));
-    let compared = compare_studies(&studies.collect::<Result<Vec<_>, _>>()?)?;
+    let compared = compare_studies(&studies.collect::<Result<Vec<_>, _>>()?, &names_of(files))?;
     print(&format!("{}\n", compared.summary(Screen::of_stdout()).trim_end()))?;
     if let Some(out) = out {
         print(&format!("\n{}\n", line("The page to look at", &compared.write(out)?)))?;

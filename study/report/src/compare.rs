@@ -5,8 +5,10 @@
 //! test, and adjusted for all rows.
 
 mod differences;
+mod labels;
 mod page;
 mod pool;
+mod power;
 mod terminal;
 #[cfg(test)]
 mod tests;
@@ -14,16 +16,19 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use rhumb_method::{Effect, holm, quantile};
+use rhumb_method::{Effect, holm, median, quantile};
 
 use crate::conditions;
 use crate::error::Error;
 use crate::files::replace;
-use crate::format::{change, counted};
+use crate::format::{change, counted, number, sentence, share};
 use crate::names::COMPARE_PAGE;
-use crate::schema::{Comparison, Kind, Study};
+use crate::schema::{Comparison, Ending, Kind, Study};
+
+use power::Power;
 
 pub use differences::Difference;
+pub use labels::names as names_of;
 pub use pool::Pooled;
 
 /// The level at which machines are said to disagree.
@@ -35,10 +40,12 @@ const FEW: usize = 8;
 /// One of the studies that are compared.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Side {
-    /// The machine's name, with its kernel or a number where two have the same.
+    /// The machine's name; with its kernel, or the name of its file, where two machines have the same.
     pub label: String,
-    /// Why the study proves nothing; `None` where its controls passed.
+    /// Why the study proves nothing, in a sentence; `None` where its controls passed.
     pub void: Option<String>,
+    /// Reasons to trust the study less, in a few words each.
+    pub doubts: Vec<&'static str>,
     /// How many comparisons it has.
     pub comparisons: usize,
 }
@@ -60,12 +67,20 @@ pub struct Joined {
     pub quantiles: Option<[f64; 5]>,
     /// The chance of ratios that differ as much where all machines have the same, adjusted for all rows.
     pub p_same: Option<f64>,
+    /// The smallest difference between one machine and the others that this test would most likely have seen, as a share.
+    pub smallest_difference: Option<f64>,
 }
 
 impl Joined {
     /// Tells whether the machines disagree by more than chance.
     pub fn differs(&self) -> bool {
         self.p_same.is_some_and(|p| p <= LEVEL)
+    }
+
+    /// Returns the effects of the studies that prove something.
+    fn sound(&self, sides: &[Side]) -> Vec<Effect> {
+        let sound = self.effects.iter().zip(sides).filter(|(_, side)| side.void.is_none());
+        sound.filter_map(|(effect, _)| *effect).collect()
     }
 }
 
@@ -97,18 +112,21 @@ pub struct Compared {
     pub figures: Vec<Figure>,
     /// Facts in which the machines differ.
     pub differences: Vec<Difference>,
+    /// Why the studies have no comparison in common, in a sentence, where a reason is known.
+    pub strangers: Option<String>,
 }
 
-/// Sets studies beside each other.
+/// Sets studies beside each other. `files` names them where their machines have the same name, as [`names_of`] does; it may
+/// be empty.
 ///
 /// # Errors
 /// Fewer than two studies, or studies of different kinds.
-pub fn compare(studies: &[Study]) -> Result<Compared, Error> {
+pub fn compare(studies: &[Study], files: &[String]) -> Result<Compared, Error> {
     let [first, rest @ ..] = studies else { return Err(Error::TooFew(0)) };
     if rest.is_empty() {
         return Err(Error::TooFew(1));
     }
-    let labels = labels(studies);
+    let labels = labels::of(studies, files);
     if let Some(at) = studies.iter().position(|study| study.kind != first.kind) {
         return Err(Error::Kinds {
             first: first.kind,
@@ -117,12 +135,14 @@ pub fn compare(studies: &[Study]) -> Result<Compared, Error> {
             other_label: labels[at].clone(),
         });
     }
-    let sides: Vec<Side> = studies.iter().zip(labels).map(|(study, label)| side(study, label)).collect();
+    let sides = sides(studies, labels);
     let rows = join(studies, &sides);
     let differences = differences::of(studies);
     let all: Vec<&Comparison> = studies.iter().flat_map(|study| &study.comparisons).collect();
     let conditions = conditions::shared(&all);
-    Ok(Compared { kind: first.kind, sides, rows, conditions, figures: figures(studies), differences })
+    let strangers = strangers(studies, &sides);
+    let figures = figures(studies);
+    Ok(Compared { kind: first.kind, sides, rows, conditions, figures, differences, strangers })
 }
 
 impl Compared {
@@ -136,7 +156,7 @@ impl Compared {
         replace(&folder.join(COMPARE_PAGE), |out| out.write_all(text.as_bytes()))
     }
 
-    /// Returns the studies whose controls passed.
+    /// Returns the number of studies that prove something.
     fn sound(&self) -> usize {
         self.sides.iter().filter(|side| side.void.is_none()).count()
     }
@@ -154,78 +174,118 @@ impl Compared {
         let void = self.sides.len() - self.sound();
         let left_out = match void {
             0 => String::new(),
-            1 => " One study is left out of every summary, because a control of it failed.".to_owned(),
-            void => format!(" {void} studies are left out of every summary, because their controls failed."),
+            1 => " One study is left out of every summary, because it proves nothing.".to_owned(),
+            void => format!(" {void} studies are left out of every summary, because they prove nothing."),
         };
-        let machines = counted(self.sides.len(), "study").replace("studys", "studies");
+        let studies = format!("{} studies", number(self.sides.len() as f64));
         if self.sound() < 2 {
             let headline =
-                format!("Nothing can be concluded from {machines}: fewer than two have sound controls.");
+                format!("Nothing can be concluded from {studies}: fewer than two prove something.");
             return (headline, left_out.trim_start().to_owned());
         }
-        let common = self.rows.iter().filter(|row| row.p_same.is_some()).count();
-        if common == 0 {
+        let common: Vec<&Joined> = self.rows.iter().filter(|row| row.p_same.is_some()).collect();
+        if common.is_empty() {
             let what = if self.rows.is_empty() { "no comparisons" } else { "no comparison in common" };
-            let headline = format!("The {machines} have {what}.");
-            let detail = if self.figures.is_empty() { "" } else { "Their other figures are below." };
-            return (headline, format!("{detail}{left_out}").trim_start().to_owned());
+            let why = self.strangers.as_deref().filter(|_| !self.rows.is_empty()).unwrap_or_default();
+            let figures = if self.figures.is_empty() { "" } else { "Their other figures are below." };
+            let detail = format!("{why} {figures}{left_out}").trim().to_owned();
+            return (format!("The {studies} have {what}."), detail);
         }
         let apart = self.disagreements();
-        let comparisons = counted(common, "common comparison");
-        match apart.first() {
-            None => {
-                let headline = format!("{machines} agree: no difference was seen in {comparisons}.");
-                (
-                    headline,
-                    format!("Each difference was tested, with an allowance for their number.{left_out}"),
+        let comparisons = counted(common.len(), "common comparison");
+        let visible = self.would_be_seen(if apart.is_empty() { "" } else { " in the others" });
+        let Some(widest) = apart.first() else {
+            let headline = format!("No difference between {studies} was seen in {comparisons}.");
+            return (headline, format!("{visible}{left_out}"));
+        };
+        let headline = format!("{studies} disagree in {} of {comparisons}.", apart.len());
+        let range = widest
+            .quantiles
+            .map_or(String::new(), |all| format!(": from {} to {}", change(all[0]), change(all[4])));
+        let rest = if apart.len() < common.len() { format!(" {visible}") } else { String::new() };
+        (headline, format!("Widest apart is {} ({}){range}.{rest}{left_out}", widest.workload, widest.versus))
+    }
+
+    /// Says which difference would have been seen, in the rows in which none was.
+    fn would_be_seen(&self, place: &str) -> String {
+        let tested = self.rows.iter().filter(|row| row.p_same.is_some() && !row.differs());
+        let smallest: Vec<f64> = tested.filter_map(|row| row.smallest_difference).collect();
+        let worst = smallest.iter().copied().max_by(f64::total_cmp);
+        match (median(&smallest), worst) {
+            (Some(one), Some(_)) if smallest.len() == 1 => {
+                format!("Smallest visible difference{place}: {}.", share(one))
+            }
+            (Some(median), Some(worst)) => {
+                format!(
+                    "Smallest visible difference{place}: {} (median), {} (worst).",
+                    share(median),
+                    share(worst)
                 )
             }
-            Some(widest) => {
-                let headline = format!("{machines} disagree in {} of {comparisons}.", apart.len());
-                let range = widest
-                    .quantiles
-                    .map_or(String::new(), |all| format!(": from {} to {}", change(all[0]), change(all[4])));
-                (
-                    headline,
-                    format!("Widest apart is {} ({}){range}.{left_out}", widest.workload, widest.versus),
-                )
-            }
+            _ => "Their intervals are too wide to see any difference.".to_owned(),
         }
     }
 }
 
-/// Returns a name for each study: the user's or the CPU's, with the kernel and then a number where names are the same.
-fn labels(studies: &[Study]) -> Vec<String> {
-    let plain = |study: &Study| {
-        let machine = &study.machine;
-        [&machine.name, &machine.cpu]
-            .into_iter()
-            .find(|name| !name.is_empty())
-            .cloned()
-            .unwrap_or("a machine".into())
+/// Returns a side for each study, with the reasons not to trust it.
+fn sides(studies: &[Study], labels: Vec<String>) -> Vec<Side> {
+    let mut sides: Vec<Side> = Vec::new();
+    for (at, (study, label)) in studies.iter().zip(labels).enumerate() {
+        let is_same = |other: &Study| {
+            (other.began_unix_s, other.seed) == (study.began_unix_s, study.seed)
+                && other.machine == study.machine
+        };
+        let failed = study.controls.iter().find(|control| !control.passed);
+        let has_effects = study.comparisons.iter().any(|one| one.effect.is_some());
+        let void = if let Some(first) = studies[..at].iter().position(is_same) {
+            Some(format!("It is the same study as {}.", sides[first].label))
+        } else if let Some(control) = failed {
+            Some(sentence(&control.verdict))
+        } else if study.controls.is_empty() && has_effects {
+            Some("It has no control, so that nothing shows that it could have seen an effect.".to_owned())
+        } else {
+            None
+        };
+        let mut doubts = Vec::new();
+        if matches!(study.ending, Ending::Interrupted(_)) {
+            doubts.push("ended early");
+        }
+        if study.noise.as_ref().is_some_and(|noise| noise.hopeless) {
+            doubts.push("too noisy for small effects");
+        }
+        sides.push(Side { label, void, doubts, comparisons: study.comparisons.len() });
+    }
+    sides
+}
+
+/// Returns why no comparison of one study is one of another: the baselines or the arms that differ.
+fn strangers(studies: &[Study], sides: &[Side]) -> Option<String> {
+    let sound = || {
+        studies.iter().zip(sides).filter(|(study, side)| side.void.is_none() && !study.comparisons.is_empty())
     };
-    let mut labels: Vec<String> = studies.iter().map(plain).collect();
-    let kernels = studies.iter().map(|study| study.machine.kernel.clone()).collect();
-    let numbers = (1..=studies.len()).map(|number| format!("#{number}")).collect();
-    for more in [kernels, numbers] {
-        let more: Vec<String> = more;
-        let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (label, more) in labels.iter().zip(&more) {
-            groups.entry(label).or_default().insert(more);
-        }
-        let tells: Vec<bool> = labels.iter().map(|label| groups[&**label].len() > 1).collect();
-        for ((label, more), tells) in labels.iter_mut().zip(&more).zip(tells) {
-            if tells && !more.is_empty() {
-                *label = format!("{label}, {more}");
-            }
+    for (what, pick) in
+        [("baselines", (|one| &one.baseline) as fn(&Comparison) -> &String), ("arms", |one| &one.arm)]
+    {
+        let (first, of_first) = sound().next().map(|(study, side)| (side, names(study, pick)))?;
+        let other = sound().map(|(study, side)| (side, names(study, pick)));
+        let mut other = other.skip(1).filter(|(_, names)| names.is_disjoint(&of_first));
+        if let Some((side, names)) = other.next() {
+            let list = |names: &BTreeSet<&str>| names.iter().copied().collect::<Vec<_>>().join(", ");
+            return Some(format!(
+                "Their {what} differ: {} in {}, and {} in {}.",
+                list(&of_first),
+                first.label,
+                list(&names),
+                side.label
+            ));
         }
     }
-    labels
+    None
 }
 
-fn side(study: &Study, label: String) -> Side {
-    let failed = study.controls.iter().find(|control| !control.passed);
-    Side { label, void: failed.map(|control| control.verdict.clone()), comparisons: study.comparisons.len() }
+/// Returns the names that the comparisons of a study have.
+fn names<'a>(study: &'a Study, pick: fn(&'a Comparison) -> &'a String) -> BTreeSet<&'a str> {
+    study.comparisons.iter().map(|one| &**pick(one)).collect()
 }
 
 /// Joins the comparisons of all studies.
@@ -246,6 +306,7 @@ fn join(studies: &[Study], sides: &[Side]) -> Vec<Joined> {
                     pooled: None,
                     quantiles: None,
                     p_same: None,
+                    smallest_difference: None,
                 });
                 rows.len() - 1
             });
@@ -253,8 +314,7 @@ fn join(studies: &[Study], sides: &[Side]) -> Vec<Joined> {
         }
     }
     for row in &mut rows {
-        let sound = row.effects.iter().zip(sides).filter(|(_, side)| side.void.is_none());
-        let effects: Vec<Effect> = sound.filter_map(|(effect, _)| *effect).collect();
+        let effects = row.sound(sides);
         let mut ratios: Vec<f64> = effects.iter().map(|effect| effect.ratio).collect();
         ratios.sort_by(f64::total_cmp);
         row.quantiles = (ratios.len() > 1)
@@ -267,6 +327,12 @@ fn join(studies: &[Study], sides: &[Side]) -> Vec<Joined> {
         .filter_map(|row| row.p_same.as_mut())
         .zip(holm(&p))
         .for_each(|(p, adjusted)| *p = adjusted);
+    // Holm's procedure tests the rows in which no difference is seen at the level that is left for them.
+    let unseen = rows.iter().filter(|row| row.p_same.is_some() && !row.differs()).count();
+    let mut power = Power::at(LEVEL / unseen.max(1) as f64);
+    for row in &mut rows {
+        row.smallest_difference = power.smallest(&row.sound(sides));
+    }
     rows
 }
 

@@ -163,7 +163,8 @@ fn possible(study: &Study) -> Cow<'_, Study> {
         let study = study.to_mut();
         let controls = study.controls.iter_mut().map(|control| &mut control.comparison);
         for comparison in study.comparisons.iter_mut().chain(controls) {
-            comparison.effect = comparison.effect.filter(|effect| fault(effect).is_none());
+            let is_sampled = !comparison.baseline_samples.is_empty() && !comparison.arm_samples.is_empty();
+            comparison.effect = comparison.effect.filter(|effect| is_sampled && fault(effect).is_none());
         }
     }
     study

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use rhumb_method::{Effect, quantile};
 
 use super::{Compared, FEW, Figure, Joined};
-use crate::format::{UNKNOWN, change, interval, quantity};
+use crate::format::{UNKNOWN, change, interval, quantity, share};
 use crate::page::document;
 use crate::page::forest::{Group, Row, Scale, fleet, key, plot};
 use crate::page::tables::{rows, table};
@@ -24,7 +24,8 @@ pub(super) fn page(compared: &Compared) -> String {
             h1 { (headline) }
             p.standfirst { (detail) }
             @for side in &compared.sides {
-                @if let Some(why) = &side.void { p.warning role="alert" { (side.label) " proves nothing: " (why) } }
+                @if let Some(why) = &side.void { p.warning role="alert" { (side.label) " proves nothing. " (why) } }
+                @if !side.doubts.is_empty() { p.warning { (side.label) ": " (side.doubts.join(", ")) "." } }
             }
         }
         main {
@@ -91,7 +92,7 @@ fn group(compared: &Compared, row: &Joined) -> Group {
     let sides = compared.sides.iter().zip(&row.effects).filter(|(_, effect)| effect.is_some());
     let line = |(side, effect): (&super::Side, &Option<Effect>)| Row {
         name: side.label.clone(),
-        remark: if side.void.is_some() { "its controls failed".to_owned() } else { String::new() },
+        remark: if side.void.is_some() { "proves nothing".to_owned() } else { side.doubts.join(", ") },
         effect: *effect,
         is_void: side.void.is_some(),
     };
@@ -148,7 +149,7 @@ fn effect_table(compared: &Compared, joined: &[&Joined]) -> Markup {
     } else {
         head.extend(["machines", "least", "quarter", "median", "three quarters", "most"]);
     }
-    head.extend(["mean", "p that all are the same"]);
+    head.extend(["mean", "p that all are the same", "smallest visible difference"]);
     let body = joined.iter().map(|row| {
         let mut cells = vec![row.workload.clone(), row.id.clone(), row.versus.clone()];
         if few {
@@ -163,6 +164,7 @@ fn effect_table(compared: &Compared, joined: &[&Joined]) -> Markup {
         }
         cells.push(row.pooled.map_or(UNKNOWN.to_owned(), |pooled| change(pooled.ratio)));
         cells.push(row.p_same.map_or(UNKNOWN.to_owned(), |p| format!("{p:.2e}")));
+        cells.push(row.smallest_difference.map_or(UNKNOWN.to_owned(), share));
         cells
     });
     rows(&head, 3, body.collect())
@@ -243,7 +245,7 @@ fn method(compared: &Compared) -> Markup {
     html! {
         section #method {
             h2 { "How this was compared" }
-            p { "Comparisons are the same where id, arm and baseline are the same. Machines disagree where Cochran's test finds their effects more different than their intervals allow, adjusted for all comparisons. A study whose controls failed is in no summary." }
+            p { "Comparisons are the same where id, arm and baseline are the same. Machines disagree where Cochran's test finds their effects more different than their intervals allow, adjusted for all comparisons. The smallest visible difference is one between a machine and all others that this test finds in 80 of 100 cases. A study whose controls failed, or that has none, is in no summary, and neither is a second copy of a study." }
             @if pooled { p { "The mean over machines is a random-effects summary (DerSimonian and Laird, with the interval of Hartung and Knapp). It speaks of a population of machines like these, and intervals of single comparisons are not adjusted for their number." } }
         }
     }

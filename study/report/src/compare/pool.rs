@@ -42,7 +42,7 @@ pub struct Pooled {
 }
 
 /// The logarithm of a ratio, and the variance with which a machine knows it.
-type Known = (f64, f64);
+pub(super) type Known = (f64, f64);
 
 /// Returns the summary of at least five effects; `None` of fewer.
 pub(super) fn pooled(effects: &[Effect]) -> Option<Pooled> {
@@ -58,7 +58,7 @@ pub(super) fn same(effects: &[Effect]) -> Option<f64> {
 
 /// Returns what each machine knows. An interval without a width would claim to know all, and is left out, as is an effect
 /// that no trial can have had.
-fn known(effects: &[Effect]) -> Vec<Known> {
+pub(super) fn known(effects: &[Effect]) -> Vec<Known> {
     let one = |effect: &Effect| {
         if fault(effect).is_some() {
             return None;

@@ -17,8 +17,12 @@ impl Compared {
             vec![screen.paint(&screen.wrap(&headline, 0), Style::new().bold()), screen.wrap(&detail, 0)];
         for side in &self.sides {
             if let Some(why) = &side.void {
-                let text = format!("{} proves nothing: {why}", side.label);
+                let text = format!("{} proves nothing. {why}", side.label);
                 lines.push(screen.paint(&screen.wrap(&text, 0), Style::new().bold().red()));
+            }
+            if !side.doubts.is_empty() {
+                let text = format!("{}: {}.", side.label, side.doubts.join(", "));
+                lines.push(screen.paint(&screen.wrap(&text, 0), Style::new().yellow()));
             }
         }
         let mut rows = self.disagreements();

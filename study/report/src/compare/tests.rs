@@ -21,6 +21,10 @@ fn on(name: &str, ratios: &[f64]) -> Study {
     study
 }
 
+fn compare(studies: &[Study]) -> Result<Compared, Error> {
+    super::compare(studies, &[])
+}
+
 fn text(compared: &Compared) -> String {
     compared.summary(Screen::plain())
 }
@@ -40,9 +44,12 @@ fn studies_are_joined_by_id() {
 #[test]
 fn agreement_and_disagreement_are_told() {
     let alike = compare(&[on("a", &[1.0, 1.1]), on("b", &[1.0, 1.1])]).unwrap();
-    assert_eq!(alike.verdict().0, "2 studies agree: no difference was seen in 2 common comparisons.");
+    let (headline, detail) = alike.verdict();
+    assert_eq!(headline, "No difference between 2 studies was seen in 2 common comparisons.");
+    assert!(detail.starts_with("Smallest visible difference: ") && detail.contains(" (worst)."), "{detail}");
     let apart = compare(&[on("a", &[1.0, 1.1]), on("c", &[1.0, 1.3])]).unwrap();
     let (headline, detail) = apart.verdict();
+    assert!(detail.contains(". Smallest visible difference in the others: "), "{detail}");
     assert_eq!(headline, "2 studies disagree in 1 of 2 common comparisons.");
     assert!(
         detail.starts_with("Widest apart is workload 1 (4-KiB pages against 1-GiB pages): from +"),
@@ -92,7 +99,7 @@ fn a_study_with_a_failed_control_is_in_no_summary() {
     studies.drain(..4);
     studies[0].controls = vec![control(ControlKind::Negative, false)];
     let (headline, _) = compare(&studies).unwrap().verdict();
-    assert_eq!(headline, "Nothing can be concluded from 2 studies: fewer than two have sound controls.");
+    assert_eq!(headline, "Nothing can be concluded from 2 studies: fewer than two prove something.");
 }
 
 #[test]
@@ -117,11 +124,15 @@ fn a_fleet_has_quantiles_and_a_small_page() {
 
 #[test]
 fn counts_and_maps_are_set_beside_each_other() {
-    let compared = compare(&[kernel(), kernel()]).unwrap();
+    let again = |mut study: Study| {
+        study.seed += 1;
+        study
+    };
+    let compared = compare(&[kernel(), again(kernel())]).unwrap();
     assert_eq!(compared.verdict().0, "The 2 studies have no comparisons.");
     let misses = compared.figures.iter().find(|figure| figure.name == "directmap=4k").unwrap();
     assert_eq!(misses.values, [Some(5395.0), Some(5395.0)]);
-    let compared = compare(&[who(), who()]).unwrap();
+    let compared = compare(&[who(), again(who())]).unwrap();
     let small = compared.figures.iter().find(|figure| figure.name == "4 KiB").unwrap();
     assert!((small.values[0].unwrap() - 2.48).abs() < 0.01);
 }
@@ -148,4 +159,69 @@ fn a_page_has_each_machine_and_no_program() {
         assert_eq!(count(".forest svg.lane circle"), effects);
         assert!(!text.contains("NaN%"));
     }
+}
+
+#[test]
+fn wide_intervals_are_no_agreement() {
+    let mut studies = [on("a", &[1.22]), on("b", &[1.22])];
+    let mut set = |study: usize, low: f64, high: f64| {
+        let effect = studies[study].comparisons[0].effect.as_mut().unwrap();
+        (effect.ratio, effect.low, effect.high, effect.adjusted) = ((low * high).sqrt(), low, high, None);
+    };
+    set(0, 0.985, 2.13);
+    set(1, 1.18, 1.27);
+    let (headline, detail) = compare(&studies).unwrap().verdict();
+    assert_eq!(headline, "No difference between 2 studies was seen in 1 common comparison.");
+    // The logarithms are known to 0.197 and 0.019: both are 0.198 apart, and 2.8 times that is seen.
+    assert!(detail.starts_with("Smallest visible difference: 74 %."), "{detail}");
+}
+
+#[test]
+fn a_study_is_no_witness_of_itself() {
+    let study = on("a", &[1.1]);
+    let files = ["before".to_owned(), "after".to_owned()];
+    let compared = super::compare(&[study.clone(), study], &files).unwrap();
+    assert_eq!(compared.sides[1].void.as_deref(), Some("It is the same study as before."));
+    let (headline, _) = compared.verdict();
+    assert_eq!(headline, "Nothing can be concluded from 2 studies: fewer than two prove something.");
+}
+
+#[test]
+fn studies_without_controls_are_left_out_and_others_marked() {
+    let mut studies = ["a", "b", "c", "d"].map(|name| on(name, &[1.0]));
+    studies[1].controls.clear();
+    studies[2].ending = Ending::Interrupted("Ctrl-C".into());
+    studies[3].noise.as_mut().unwrap().hopeless = true;
+    let compared = compare(&studies).unwrap();
+    let void: Vec<bool> = compared.sides.iter().map(|side| side.void.is_some()).collect();
+    assert_eq!(void, [false, true, false, false]);
+    let text = text(&compared);
+    for says in ["b proves nothing. It has no control", "c: ended early.", "d: too noisy for small effects."]
+    {
+        assert!(text.contains(says), "{text}");
+    }
+}
+
+#[test]
+fn machines_of_one_name_are_told_by_their_files() {
+    let mut studies = [on("a", &[]), on("a", &[]), on("b", &[])];
+    studies[1].seed = 2;
+    let files = names_of(&["runs/before/study.json", "after.json", "runs/c/study.json"]);
+    assert_eq!(files, ["before", "after", "c"]);
+    let compared = super::compare(&studies, &files).unwrap();
+    let labels: Vec<&str> = compared.sides.iter().map(|side| &*side.label).collect();
+    assert_eq!(labels, ["before", "after", "b"]);
+    assert_eq!(names_of(&["x/out/study.json", "y/out/study.json"]), ["x/out/study.json", "y/out/study.json"]);
+}
+
+#[test]
+fn studies_without_a_common_comparison_say_why() {
+    let mut studies = [on("a", &[1.0]), on("b", &[1.0])];
+    studies[1].comparisons[0].baseline = "2-MiB pages".into();
+    let (headline, detail) = compare(&studies).unwrap().verdict();
+    assert_eq!(headline, "The 2 studies have no comparison in common.");
+    assert!(
+        detail.starts_with("Their baselines differ: 1-GiB pages in a, and 2-MiB pages in b."),
+        "{detail}"
+    );
 }

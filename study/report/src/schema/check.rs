@@ -52,7 +52,11 @@ impl Study {
     pub(crate) fn fault(&self) -> Option<String> {
         let controls = self.controls.iter().map(|control| &control.comparison);
         self.comparisons.iter().chain(controls).find_map(|one| {
-            let why = fault(one.effect.as_ref()?)?;
+            let effect = one.effect.as_ref()?;
+            if one.baseline_samples.is_empty() || one.arm_samples.is_empty() {
+                return Some(format!("\"{}\" has an effect without samples", one.id));
+            }
+            let why = fault(effect)?;
             Some(format!("the effect of \"{}\" is impossible: {why}", one.id))
         })
     }

@@ -98,7 +98,7 @@ fn pages_fit_a_phone_and_a_screen_in_both_themes() {
         frames.extend([390, 1280].map(|width| (format!("{name}.html"), width)));
     }
     let sides = [crate::samples::hosted(), crate::samples::hosted()];
-    let compared = crate::compare(&sides).unwrap().write(folder.path()).unwrap();
+    let compared = crate::compare(&sides, &[]).unwrap().write(folder.path()).unwrap();
     let text =
         fs::read_to_string(&compared).unwrap().replace("http-equiv", "data-off").replace("</body>", PROBE);
     fs::write(&compared, text).unwrap();

@@ -50,6 +50,14 @@ fn impossible_effects_have_a_reason() {
     }
 }
 
+#[test]
+fn an_effect_needs_samples() {
+    let mut study = linux();
+    study.comparisons[1].arm_samples.clear();
+    let says = study.fault().unwrap();
+    assert!(says.ends_with("has an effect without samples"), "{says}");
+}
+
 /// Values that a damaged or hostile file may have at any place.
 fn odd(dice: &mut Dice) -> Value {
     let texts = [
@@ -134,7 +142,7 @@ fn a_damaged_file_stops_no_reader() {
                 _ = page::page(&study).unwrap();
                 let mut others = vec![study.clone(), whole.clone(), study.clone(), whole.clone()];
                 others.extend([study.clone(), whole.clone()]);
-                if let Ok(compared) = compare(&others) {
+                if let Ok(compared) = compare(&others, &[]) {
                     _ = compared.summary(Screen::plain());
                     compared.write(&out).unwrap();
                 }
