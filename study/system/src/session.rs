@@ -91,7 +91,7 @@ impl Session {
             version: VERSION,
             program: concat!("rhumb-study ", env!("CARGO_PKG_VERSION")).to_owned(),
             kind,
-            command: std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect(),
+            command: command(),
             began_unix_s: since.saturating_sub(self.began.elapsed()).as_secs(),
             took_s: 0.0,
             seed: self.seed,
@@ -183,6 +183,19 @@ impl Drop for Task<'_> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// Returns the command line, with the program's name instead of its path, which says much of a machine and nothing of
+/// the study.
+fn command() -> Vec<String> {
+    let mut words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(program) = words.first_mut()
+        && let Some(name) = program.rsplit('/').next()
+    {
+        *program = name.to_owned();
+    }
+    words
 }
 
 /// Returns a style. A template that the crate refuses is a fault of this file, and gives its default.

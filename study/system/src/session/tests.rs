@@ -8,6 +8,7 @@ fn a_study_knows_its_machine_and_its_end() {
     session.end_study(&mut study);
     assert_eq!((study.schema.as_str(), study.version, study.kind), (SCHEMA, VERSION, Kind::Hosted));
     assert_eq!((study.machine.name.as_str(), study.machine.cpus > 0), ("a machine", true));
+    assert!(study.command.first().is_some_and(|program| !program.contains('/')), "{:?}", study.command);
     assert_eq!(study.ending, Ending::Whole);
     assert!(study.took_s >= 0.0 && study.began_unix_s > 1_700_000_000);
     session.end();
