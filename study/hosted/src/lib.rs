@@ -47,7 +47,7 @@ mod workload;
 use std::time::{Duration, Instant};
 
 use rhumb_study_report::{Kind, Study};
-use rhumb_study_system::{Session, available_bytes, measure_machine};
+use rhumb_study_system::{Rounds, Session, available_bytes, measure_machine};
 
 use crate::arms::Arms;
 use crate::backing::Backing;
@@ -76,7 +76,9 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     ));
     let core = Core::stay();
     let arms = Arms::begin(&program, session, &core);
-    measure_machine(session, &mut study);
+    // More time goes into longer samples first, and then into more memories.
+    let remedy = "give the study more time with --minutes";
+    measure_machine(session, &mut study, Rounds { number: rounds::pairs_wanted(&program), remedy });
     let task = session.task("Pages");
     let mut arms = arms.find(&program, session);
     drop(task);

@@ -125,6 +125,11 @@ pub(crate) fn run(
     Ok(measured)
 }
 
+/// Returns how many pairs each comparison of a program is to have, where the time is enough for all of them.
+pub(crate) fn pairs_wanted(program: &Program) -> u32 {
+    Scope { cases: program.cases.clone(), arms: program.arms.clone(), left_out: Vec::new() }.pairs_wanted()
+}
+
 fn seed_of(seed: u64, turn: u32) -> u64 {
     seed.wrapping_add(u64::from(turn) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

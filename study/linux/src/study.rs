@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use rhumb_study_report::{Kind, Omission, Study};
 use rhumb_study_system::counters::{self, Counters};
-use rhumb_study_system::{Scratch, Session, measure_machine};
+use rhumb_study_system::{Rounds, Scratch, Session, measure_machine};
 
 use crate::amount::Amount;
 use crate::breaking::{Broken, Moment, break_map};
@@ -61,7 +61,11 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let may_break = may_break(&root, options, &before, session);
     let scratch =
         Scratch::new(session, "scratch-").map_err(|why| Error::unwritable(session.out.display(), why))?;
-    measure_machine(session, &mut study);
+    let remedy = match session.quick {
+        true => "run without --quick, which takes longer samples and twice the rounds",
+        false => "run on a machine with CPUs of its own",
+    };
+    measure_machine(session, &mut study, Rounds { number: blocks, remedy });
     let programs = if options.no_programs { WithPrograms::No } else { WithPrograms::Yes };
     let mut phases = Phases::new(session, sizes(&root, session), scratch.path(), blocks, programs);
     let mut counters = Counters::open().map_err(|omission| study.omissions.push(omission)).ok();

@@ -28,6 +28,6 @@ pub use before::measure_machine;
 pub use controls::{Controls, controls};
 pub use keeper::{Change, Keeper};
 pub use memory::available_bytes;
-pub use noise::noise;
+pub use noise::{Rounds, noise};
 pub use scratch::Scratch;
 pub use session::{Session, Task};

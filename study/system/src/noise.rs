@@ -36,13 +36,23 @@ const SMALLEST_BY_SPREAD: f64 = 5.0;
 /// in ten or more, whatever the quartiles say.
 const MOST_STEAL: f64 = 0.1;
 
-/// Measures the noise. `None` where the user ends the study meanwhile.
-pub fn noise(session: &Session) -> Option<Noise> {
-    noise_of(PIECES, session)
+/// The rounds of an experiment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rounds {
+    /// As many as it takes.
+    pub number: u32,
+    /// The words of the user's way to a smaller spread or to more rounds, after "stop other programs, or": "give the study
+    /// more time with --minutes".
+    pub remedy: &'static str,
+}
+
+/// Measures the noise, and judges it for an experiment. `None` where the user ends the study meanwhile.
+pub fn noise(session: &Session, rounds: Rounds) -> Option<Noise> {
+    noise_of(PIECES, session, rounds)
 }
 
 /// Measures the noise by so many pieces of work.
-fn noise_of(pieces: u64, session: &Session) -> Option<Noise> {
+fn noise_of(pieces: u64, session: &Session, rounds: Rounds) -> Option<Noise> {
     let task = session.task("Measuring the machine's noise");
     let mut chase = Chase::over(vec![0; BYTES / size_of::<u64>()], Nodes::Lines, || session.is_ending())?;
     chase.follow(BATCHES);
@@ -55,7 +65,6 @@ fn noise_of(pieces: u64, session: &Session) -> Option<Noise> {
         times.push(chase.follow(BATCHES));
         task.set(piece + 1, pieces);
     }
-    let rounds = session.plan(LARGEST_PUBLISHED, Default::default()).rounds_at_most;
     Some(judge(Summary::of(&times)?.spread(), before.zip(ticks()).and_then(stolen), rounds))
 }
 
@@ -79,15 +88,16 @@ fn stolen((before, after): (Ticks, Ticks)) -> Option<f64> {
 }
 
 /// Judges a machine by its spread and its stolen time, for trials of so many rounds.
-fn judge(spread: f64, steal: Option<f64>, rounds: u32) -> Noise {
-    let smallest = SMALLEST_BY_SPREAD * spread / f64::from(rounds.max(1)).sqrt();
+fn judge(spread: f64, steal: Option<f64>, rounds: Rounds) -> Noise {
+    let Rounds { number, remedy } = rounds;
+    let smallest = SMALLEST_BY_SPREAD * spread / f64::from(number.max(1)).sqrt();
     let too_stolen = steal.is_some_and(|steal| steal > MOST_STEAL);
     let hopeless = too_stolen || smallest > LARGEST_PUBLISHED;
     let stolen = steal.map_or(String::new(), |steal| {
         format!(", and other guests took {:.1} % of the CPUs' time", 100.0 * steal)
     });
     let measured = format!(
-        "The same work varied by {:.1} % of its time between the quartiles{stolen}: a comparison of {rounds} rounds can \
+        "The same work varied by {:.1} % of its time between the quartiles{stolen}: a comparison of {number} rounds can \
          show effects of {:.1} % and more",
         100.0 * spread,
         100.0 * smallest,
@@ -98,8 +108,7 @@ fn judge(spread: f64, steal: Option<f64>, rounds: u32) -> Noise {
             format!("{measured}, and none that can be trusted; give the machine CPUs of its own.")
         }
         (true, false) => format!(
-            "{measured}, while the largest that has been published is {:.0} %; stop other programs, or take more rounds \
-             without --quick.",
+            "{measured}, while the largest that has been published is {:.0} %; stop other programs, or {remedy}.",
             100.0 * LARGEST_PUBLISHED
         ),
     };

@@ -2,23 +2,33 @@ use rhumb_method::Effect;
 
 use super::*;
 
+/// So many rounds of an experiment.
+fn rounds(number: u32) -> Rounds {
+    Rounds { number, remedy: "give it more time with --minutes" }
+}
+
 #[test]
 fn a_calm_machine_has_hope_and_a_noisy_one_has_none() {
-    let calm = judge(0.01, Some(0.001), 40);
+    let calm = judge(0.01, Some(0.001), rounds(16));
     assert!(!calm.hopeless, "{}", calm.verdict);
-    let noisy = judge(0.3, None, 40);
-    assert!(noisy.hopeless && noisy.verdict.contains("--quick"), "{}", noisy.verdict);
+    let noisy = judge(0.3, None, rounds(16));
+    assert!(noisy.hopeless && noisy.verdict.contains("a comparison of 16 rounds"), "{}", noisy.verdict);
+    assert!(
+        noisy.verdict.ends_with("stop other programs, or give it more time with --minutes."),
+        "{}",
+        noisy.verdict
+    );
 }
 
 #[test]
 fn more_rounds_give_hope() {
-    assert!(judge(0.1, None, 40).hopeless);
-    assert!(!judge(0.1, None, 200).hopeless);
+    assert!(judge(0.1, None, rounds(40)).hopeless);
+    assert!(!judge(0.1, None, rounds(200)).hopeless);
 }
 
 #[test]
 fn a_machine_whose_time_is_stolen_is_hopeless_however_calm_it_seems() {
-    let robbed = judge(0.001, Some(0.2), 200);
+    let robbed = judge(0.001, Some(0.2), rounds(200));
     assert!(robbed.hopeless && robbed.verdict.contains("20.0 %"), "{}", robbed.verdict);
 }
 
@@ -33,10 +43,10 @@ fn stolen_time_is_a_share_of_all_time_and_unknown_where_none_was_ever_stolen() {
 #[test]
 fn this_machine_has_a_noise() {
     let session = Session::quiet(std::env::temp_dir());
-    let noise = noise_of(20, &session).expect("a noise");
+    let noise = noise_of(20, &session, rounds(16)).expect("a noise");
     assert!(noise.spread.is_finite() && noise.spread >= 0.0, "{noise:?}");
     session.end();
-    assert_eq!(super::noise(&session), None);
+    assert_eq!(super::noise(&session, rounds(16)), None);
 }
 
 /// Returns samples around 100 whose logarithms are off by 1 %, as sums of twelve numbers are: nearly normally.
