@@ -11,7 +11,7 @@ use crate::proc::Root;
 
 /// Texts from which the verdict follows; `None` where a file is missing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Power {
+pub(super) struct Power {
     /// `/sys/power/disk`.
     pub disk: Option<String>,
     /// `/sys/power/state`.
@@ -26,7 +26,7 @@ pub struct Power {
 
 impl Power {
     /// Reads the texts.
-    pub fn read(root: &Root) -> Self {
+    pub(super) fn read(root: &Root) -> Self {
         Self {
             disk: root.sys("power/disk").ok(),
             state: root.sys("power/state").ok(),
@@ -95,7 +95,7 @@ pub struct Verdict {
 
 /// Judges whether holders of secret memory keep the machine from hibernating. `holders` is how many processes were seen to
 /// hold any; `saw_all` is `false` where the scan could not read each process.
-pub fn judge(power: &Power, holders: usize, saw_all: bool) -> Verdict {
+pub(super) fn judge(power: &Power, holders: usize, saw_all: bool) -> Verdict {
     let hibernation = match (&power.disk, &power.state) {
         (Some(disk), _) if disk.contains("[disabled]") => Hibernation::Refused,
         (Some(_), Some(state)) if state.split_whitespace().any(|word| word == "disk") => {
@@ -175,7 +175,7 @@ pub fn judge(power: &Power, holders: usize, saw_all: bool) -> Verdict {
 }
 
 /// Returns the first two numbers of a kernel's release.
-pub fn version(release: &str) -> Option<(u32, u32)> {
+pub(super) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|sign: char| !sign.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }

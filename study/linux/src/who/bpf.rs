@@ -74,7 +74,7 @@ fn info(program: &OwnedFd) -> io::Result<Program> {
 ///
 /// # Errors
 /// `EPERM` without the capability to see them; `ENOSYS` where the kernel has no BPF.
-pub fn programs(ends: Instant) -> io::Result<(Vec<Program>, bool)> {
+pub(super) fn programs(ends: Instant) -> io::Result<(Vec<Program>, bool)> {
     let mut programs = Vec::new();
     let mut id = 0;
     while let Some(following) = next(id)? {

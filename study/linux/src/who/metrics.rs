@@ -1,5 +1,7 @@
-//! A survey in the text format that collectors of metrics take: Prometheus' text format 0.0.4, as the textfile collector
-//! of `node_exporter` reads it. The names of the metrics are in the crate's README and stay.
+//! A survey in the text format OpenMetrics 1.0, of which a collector that knows Prometheus' text format 0.0.4 alone, such
+//! as the textfile collector of `node_exporter`, reads the same samples: the last line is a comment there, and counters
+//! have no type, because the two formats give it to different names. The names of the metrics are in the
+//! crate's README and stay.
 //!
 //! A fleet pays for each label's value, so holders are added up by command, user and container, and all but the largest
 //! `HOLDERS` are one more.
@@ -72,11 +74,12 @@ fn flag(value: bool) -> Option<f64> {
 }
 
 /// Writes a survey as metrics.
-pub fn metrics(survey: &Survey) -> String {
+pub(super) fn metrics(survey: &Survey) -> String {
     let mut page = Page(String::new());
     map(&mut page, survey);
     secret(&mut page, survey);
     others(&mut page, survey);
+    page.0.push_str("# EOF\n");
     page.0
 }
 
@@ -109,7 +112,8 @@ fn map(page: &mut Page, survey: &Survey) {
     ];
     for (name, help, levels) in counters {
         if levels.iter().any(|(_, count)| count.is_some()) {
-            page.metric(name, "counter", help);
+            // No type: OpenMetrics names a counter's type without `_total`, and the older format with it.
+            let _ = writeln!(page.0, "# HELP {name} {help}");
             for (level, count) in levels {
                 page.sample(name, &[("level", level)], count.map(|count| count as f64));
             }
@@ -123,21 +127,25 @@ fn secret(page: &mut Page, survey: &Survey) {
     page.gauge("rhumb_secret_memory_available", "Whether a program can have secret memory.", flag(available));
     let rows = rows(survey);
     let gauges: [(&str, &str, f64); 5] = [
-        ("rhumb_secret_memory_holders", "Processes that hold secret memory.", rows.len() as f64),
-        ("rhumb_secret_memory_files", "Files of secret memory.", scan.files.len() as f64),
+        ("rhumb_secret_memory_holders", "Visible processes that hold secret memory.", rows.len() as f64),
+        (
+            "rhumb_secret_memory_files",
+            "Files of secret memory of visible processes.",
+            scan.files.len() as f64,
+        ),
         (
             "rhumb_secret_memory_descriptors",
-            "Descriptors of secret memory in all processes.",
+            "Descriptors of secret memory in visible processes.",
             rows.iter().map(|row| row.descriptors).sum::<u32>().into(),
         ),
         (
             "rhumb_secret_memory_size_bytes",
-            "Size of all secret memory, each file once.",
+            "Size of visible secret memory, each file once.",
             scan.secret_bytes() as f64,
         ),
         (
             "rhumb_secret_memory_touched_bytes",
-            "Touched bytes of all secret memory, at least.",
+            "Touched bytes of visible secret memory, at least.",
             scan.touched_bytes() as f64,
         ),
     ];
@@ -158,7 +166,7 @@ fn secret(page: &mut Page, survey: &Survey) {
         page.metric(
             name,
             "gauge",
-            "Size of the secret memory that processes of one name hold; shared files count for each.",
+            "Size of the secret memory that visible processes of one name hold; shared files count for each.",
         );
         for ([command, user, container], bytes) in groups.iter().take(HOLDERS) {
             let labels = [("command", &**command), ("user", user), ("container", container)];
@@ -217,11 +225,15 @@ fn others(page: &mut Page, survey: &Survey) {
     let files: BTreeMap<_, u64> =
         scan.guests.iter().flat_map(|guest| &guest.files).map(|(id, bytes)| (*id, *bytes)).collect();
     let guests = total(files.into_values());
-    page.gauge("rhumb_guest_memory_bytes", "Size of all files of guest memory.", Some(guests as f64));
+    page.gauge(
+        "rhumb_guest_memory_bytes",
+        "Size of the files of guest memory of visible processes.",
+        Some(guests as f64),
+    );
     page.gauge("rhumb_who_processes", "Processes that the search found.", Some(scan.processes.into()));
     page.gauge(
         "rhumb_who_processes_unreadable",
-        "Processes that may not be read.",
+        "Processes that may not be read, so that their holdings are not visible.",
         Some(scan.unreadable.into()),
     );
     page.gauge(
@@ -243,7 +255,7 @@ fn others(page: &mut Page, survey: &Survey) {
 ///
 /// # Errors
 /// [`Error::Unwritable`]; the old text is still there.
-pub fn write(text: &str, path: &Path) -> Result<bool, Error> {
+pub(super) fn write(text: &str, path: &Path) -> Result<bool, Error> {
     if path == Path::new("-") {
         return print(&mut io::stdout(), text);
     }

@@ -2,35 +2,36 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`survey`] | all that is known at one moment |
-//! | [`scan`] | all processes: secret memory, guest memory, BPF programs |
-//! | [`bpf`] | the kernel's own list of BPF programs |
-//! | [`blocks`] | whether secret memory keeps the machine from hibernating |
-//! | [`reasons`] | settings that break the map |
-//! | [`rows`] | holders in the order in which all outputs show them |
-//! | [`show`] | numbers and foreign names for the terminal |
-//! | [`study`], [`text`], [`metrics`], [`watch`] | outputs |
+//! | [`survey`](mod@survey) | all that is known at one moment |
+//! | `scan` | all processes: secret memory, guest memory, BPF programs |
+//! | `bpf` | the kernel's own list of BPF programs |
+//! | `blocks` | whether secret memory keeps the machine from hibernating |
+//! | `reasons` | settings that break the map |
+//! | [`rows`](mod@rows) | holders in the order in which all outputs show them |
+//! | `show`, `columns` | numbers, foreign names and rows for the terminal |
+//! | `study`, `text`, `metrics`, `watch` | outputs |
 
-pub mod blocks;
-pub mod bpf;
-pub mod metrics;
-pub mod reasons;
+mod blocks;
+mod bpf;
+mod columns;
+mod metrics;
+mod reasons;
 pub mod rows;
 #[cfg(test)]
 mod sample;
-pub mod scan;
-pub mod show;
-pub mod study;
+mod scan;
+pub(crate) mod show;
+pub(crate) mod study;
 pub mod survey;
-pub mod text;
-pub mod watch;
+mod text;
+mod watch;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rhumb_study_report::{Kind, Study};
+use rhumb_study_report::{Kind, Screen, Study};
 use rhumb_study_system::Session;
 
 use self::survey::Picture;
@@ -50,8 +51,8 @@ pub struct Options {
     /// End `--watch` after so many looks.
     #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
     pub rounds: Option<u64>,
-    /// Write metrics in the text format of Prometheus to a file, whole or not at all; `-` is standard output. With
-    /// `--watch`, they are written each time.
+    /// Write metrics as OpenMetrics, which readers of Prometheus' text format take as well, to a file, whole or not at all;
+    /// `-` is standard output. With `--watch`, they are written each time; after `-` the lines go to standard error.
     #[arg(long, value_name = "FILE")]
     pub openmetrics: Option<PathBuf>,
     /// Search processes for at most so many seconds.
@@ -103,7 +104,7 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
             let json = serde_json::to_string_pretty(&study);
             json.map_err(|error| Error::Measurement(format!("the study has no JSON form: {error}")))? + "\n"
         }
-        None => text::text(&survey),
+        None => text::text(&survey, Screen::of_stdout().width),
     };
     print(&mut io::stdout(), &text)?;
     Ok(study)

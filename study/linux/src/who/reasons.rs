@@ -42,7 +42,7 @@ pub struct Reason {
 
 /// Texts from which the reasons follow; `None` where a file is missing or unreadable.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Settings {
+pub(super) struct Settings {
     /// `/proc/cmdline`.
     pub command_line: String,
     /// The kernel's configuration, if the kernel shows it, or `/boot` has it.
@@ -61,7 +61,7 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the texts.
-    pub fn read(root: &Root) -> Self {
+    pub(super) fn read(root: &Root) -> Self {
         let release = root.proc("sys/kernel/osrelease").unwrap_or_default();
         // Only the first CPU's lines are looked at: with many CPUs the file takes longer than all else.
         let cpu_flags = first_flags(&root.proc.join("cpuinfo")).unwrap_or_default();
@@ -99,7 +99,7 @@ fn first_flags(path: &std::path::Path) -> Option<String> {
 }
 
 /// Lists the settings that break the map, or may do so, with their states.
-pub fn reasons(settings: &Settings) -> Vec<Reason> {
+pub(super) fn reasons(settings: &Settings) -> Vec<Reason> {
     let reason = |id, state, effect, source: &str| Reason { id, state, effect, source: source.to_owned() };
     vec![
         debug_pagealloc(settings),

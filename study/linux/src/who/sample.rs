@@ -83,6 +83,7 @@ pub(super) fn survey() -> Survey {
             level2_collapses: Some(1),
             level3_collapses: None,
         },
+        memory_bytes: Some(22 * GIB_1),
         tables_bytes: Some(1 << 20),
         secret: Availability::Available { device: 14, mount: Some(15) },
         hibernation: judge(&power, 2, false),

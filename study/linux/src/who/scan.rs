@@ -165,7 +165,7 @@ struct Search<'a> {
 ///
 /// # Errors
 /// The system's, where `/proc` itself cannot be read.
-pub fn scan(root: &Root, secret: &Availability, limit: Duration) -> io::Result<Scan> {
+pub(super) fn scan(root: &Root, secret: &Availability, limit: Duration) -> io::Result<Scan> {
     let began = Instant::now();
     let mut pids: Vec<u32> = fs::read_dir(&root.proc)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())

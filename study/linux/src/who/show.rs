@@ -5,14 +5,16 @@ mod tests;
 
 use std::fmt::Write;
 
-/// Returns a name that another process chose, with each sign that could move the cursor or the direction of writing
-/// escaped.
-pub fn plain(name: &str) -> String {
+/// Returns a name that another process chose, with each sign escaped that could move the cursor or the direction of
+/// writing, or that shows nothing, so that two names could look alike.
+pub(crate) fn plain(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     for sign in name.chars() {
-        let turns =
-            matches!(sign, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if sign.is_control() || turns || matches!(sign, '\u{2028}' | '\u{2029}' | '\u{feff}') {
+        let is_odd = matches!(
+            sign,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        );
+        if sign.is_control() || is_odd {
             let _ = write!(plain, "\\u{{{:x}}}", u32::from(sign));
         } else {
             plain.push(sign);
@@ -21,18 +23,24 @@ pub fn plain(name: &str) -> String {
     plain
 }
 
-/// Returns a size in the largest unit that leaves a whole number of it, or with one digit after the point.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+/// Returns a size in the largest unit of which it has one, with one digit after the point.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 6] = [
+        ("EiB", 1 << 60),
+        ("PiB", 1 << 50),
+        ("TiB", 1 << 40),
+        ("GiB", 1 << 30),
+        ("MiB", 1 << 20),
+        ("KiB", 1 << 10),
+    ];
     match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
         None => format!("{bytes} B"),
-        Some((name, unit)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
         Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
     }
 }
 
 /// Returns the size of a page.
-pub fn page(bytes: Option<u64>) -> &'static str {
+pub(crate) fn page(bytes: Option<u64>) -> &'static str {
     use crate::proc::counters::{GIB_1, KIB_4, MIB_2, MIB_4};
     match bytes {
         Some(KIB_4) => "4 KiB",
@@ -45,7 +53,7 @@ pub fn page(bytes: Option<u64>) -> &'static str {
 }
 
 /// Returns a duration in its two largest units: `3d 4h`, `12m 5s`.
-pub fn age(seconds: f64) -> String {
+pub(crate) fn age(seconds: f64) -> String {
     let seconds = seconds.max(0.0) as u64;
     match seconds {
         0..60 => format!("{seconds}s"),
@@ -56,16 +64,31 @@ pub fn age(seconds: f64) -> String {
 }
 
 /// Returns a number with the noun that it counts.
-pub fn counted(count: usize, noun: &str) -> String {
-    match (count, noun.ends_with("ss")) {
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    match (count, noun.ends_with("ss") || noun.ends_with("ch")) {
         (1, _) => format!("1 {noun}"),
         (_, true) => format!("{count} {noun}es"),
         (_, false) => format!("{count} {noun}s"),
     }
 }
 
+/// Divides a sentence into lines of at most `width` columns, between words. The first line begins with `first`, the others
+/// with `rest`.
+pub(crate) fn folded(sentence: &str, width: usize, first: &str, rest: &str) -> Vec<String> {
+    if sentence.is_empty() {
+        return Vec::new();
+    }
+    let options = textwrap::Options::new(width)
+        .initial_indent(first)
+        .subsequent_indent(rest)
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    textwrap::wrap(sentence, options).into_iter().map(std::borrow::Cow::into_owned).collect()
+}
+
 /// Returns `text` cut to `width` signs, the last of which tells that something is missing.
-pub fn cut(text: &str, width: usize) -> String {
+pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }

@@ -17,7 +17,7 @@ use crate::secret::Availability;
 const ROWS: usize = 1_000;
 
 /// Puts a survey into a study.
-pub fn fill(study: &mut Study, survey: &Survey) {
+pub(crate) fn fill(study: &mut Study, survey: &Survey) {
     study.tables.extend([
         holders(survey),
         direct_map(survey),
@@ -82,12 +82,16 @@ fn holders(survey: &Survey) -> Table {
             number(row.since_unix_s),
         ]
     });
-    let caption = format!(
-        "{} of secret memory in {}, {} of it touched; a file that several processes hold counts once.",
-        size(scan.secret_bytes()),
-        counted(scan.files.len(), "file"),
-        size(scan.touched_bytes()),
-    );
+    let caption = match scan.holders.is_empty() {
+        true => survey.none_seen(),
+        false => format!(
+            "{} of secret memory in {}, {} of it touched; a file that several processes hold counts once.{}",
+            size(scan.secret_bytes()),
+            counted(scan.files.len(), "file"),
+            size(scan.touched_bytes()),
+            survey.unseen().map_or(String::new(), |unseen| format!(" Of the processes, {unseen}.")),
+        ),
+    };
     let columns = [
         ("process", ""),
         ("inside its name space", ""),
@@ -106,7 +110,7 @@ fn holders(survey: &Survey) -> Table {
 }
 
 /// Returns the table of the map by page size.
-pub fn direct_map(survey: &Survey) -> Table {
+pub(crate) fn direct_map(survey: &Survey) -> Table {
     let total = survey.map.total();
     let boot = at_boot(&survey.map, &survey.splits);
     let at_boot = |size| {
@@ -190,6 +194,10 @@ fn programs(survey: &Survey) -> Table {
     });
     let source = match &survey.programs_source {
         ProgramsSource::Kernel => "from the kernel's own list".to_owned(),
+        ProgramsSource::Beginning => {
+            "the beginning of the kernel's own list, because the time did not suffice for all of it"
+                .to_owned()
+        }
         ProgramsSource::Descriptors(why) => format!("those that processes hold ({why})"),
     };
     let areas = survey.areas.map_or(String::new(), |areas| {
@@ -255,7 +263,7 @@ fn reasons(survey: &Survey) -> Table {
 }
 
 /// Returns the map at one moment: by place where the kernel lists it, else by size alone.
-pub fn map(survey: &Survey, moment: &str) -> MemoryMap {
+pub(crate) fn map(survey: &Survey, moment: &str) -> MemoryMap {
     match &survey.picture {
         Ok(listing) => MemoryMap {
             moment: moment.to_owned(),
@@ -267,7 +275,7 @@ pub fn map(survey: &Survey, moment: &str) -> MemoryMap {
 }
 
 /// Returns the map by page size, without places.
-pub fn by_size(map: &DirectMap, moment: &str) -> MemoryMap {
+pub(crate) fn by_size(map: &DirectMap, moment: &str) -> MemoryMap {
     MemoryMap {
         moment: moment.to_owned(),
         extents: map
@@ -335,6 +343,13 @@ fn omissions(survey: &Survey) -> Vec<Omission> {
             "splits since boot",
             "/proc/vmstat has no direct_map_level2_splits.".into(),
             "Use Linux 5.13 or later on x86.",
+        ));
+    }
+    if survey.programs_source == ProgramsSource::Beginning {
+        omissions.push(omission(
+            "a part of the BPF programs",
+            "The time did not suffice for the kernel's whole list.".into(),
+            "Give more time by `--limit SECONDS`.",
         ));
     }
     if let ProgramsSource::Descriptors(why) = &survey.programs_source {

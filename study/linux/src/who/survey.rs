@@ -8,6 +8,7 @@ use super::blocks::{Power, Verdict, judge};
 use super::bpf;
 use super::reasons::{Reason, Settings, reasons};
 use super::scan::{Scan, scan};
+use super::show::counted;
 use crate::error::Error;
 use crate::proc::Root;
 use crate::proc::counters::{DirectMap, Splits, kilobytes};
@@ -30,6 +31,8 @@ pub struct Survey {
     pub map: DirectMap,
     /// Its splits and merges since boot.
     pub splits: Splits,
+    /// Memory that the kernel gives out: `MemTotal` of `/proc/meminfo`.
+    pub memory_bytes: Option<u64>,
     /// Bytes of all page tables of the system: `PageTables` of `/proc/meminfo`.
     pub tables_bytes: Option<u64>,
     /// Whether secret memory can be had.
@@ -58,11 +61,55 @@ pub struct Survey {
     pub took: Duration,
 }
 
+impl Survey {
+    /// Says which processes were not searched, as the second half of a sentence; `None` where each one was.
+    pub fn unseen(&self) -> Option<String> {
+        let is_root = rustix::process::geteuid().is_root();
+        let mut parts = Vec::new();
+        match self.scan.unreadable {
+            0 => {}
+            1 => parts.push("1 is hidden".to_owned()),
+            hidden => parts.push(format!("{hidden} are hidden")),
+        }
+        if self.hidepid.is_some() && !is_root {
+            parts.push("/proc does not even list those of other users".to_owned());
+        }
+        let mut remedies = Vec::new();
+        if !parts.is_empty() {
+            remedies.push(match is_root {
+                true => "run outside of the container, or with CAP_SYS_PTRACE",
+                false => "run as root",
+            });
+        }
+        if self.scan.left > 0 {
+            parts.push(format!("the time did not suffice for {}", self.scan.left));
+            remedies.push("give more by --limit SECONDS");
+        }
+        let [parts, remedies] = [parts, remedies.into_iter().map(ToOwned::to_owned).collect()]
+            .map(|texts: Vec<String>| texts.join(" and "));
+        (!parts.is_empty()).then(|| format!("{parts}: {remedies}"))
+    }
+
+    /// Says that no holder was seen, and among how many processes.
+    pub fn none_seen(&self) -> String {
+        let scan = &self.scan;
+        let seen = scan.processes.saturating_sub(scan.unreadable).saturating_sub(scan.left) as usize;
+        match self.unseen() {
+            None => format!("No holder among all {}.", counted(seen, "process")),
+            Some(unseen) => {
+                format!("No holder among the {} that this user may read; {unseen}.", counted(seen, "process"))
+            }
+        }
+    }
+}
+
 /// Where BPF programs are known from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ProgramsSource {
     /// The kernel's own list: all of them.
     Kernel,
+    /// The beginning of the kernel's own list, because the time did not suffice for all of it.
+    Beginning,
     /// Descriptors of processes: the kernel refused its list, for this reason.
     Descriptors(String),
 }
@@ -91,9 +138,7 @@ pub fn survey(root: &Root, limit: Duration, picture: Picture) -> Result<Survey, 
     let held = || scan.programs.values().map(|held| held.program.clone()).collect();
     let (programs, programs_source) = match bpf::programs(Instant::now() + limit / 4) {
         Ok((programs, true)) => (programs, ProgramsSource::Kernel),
-        Ok((programs, false)) => {
-            (programs, ProgramsSource::Descriptors("the list is too long for the time".to_owned()))
-        }
+        Ok((programs, false)) => (programs, ProgramsSource::Beginning),
         Err(error) => (held(), ProgramsSource::Descriptors(error.to_string())),
     };
     Ok(Survey {
@@ -101,6 +146,7 @@ pub fn survey(root: &Root, limit: Duration, picture: Picture) -> Result<Survey, 
         uptime_s: root.proc("uptime").ok().and_then(|text| uptime_s(&text)),
         map: DirectMap::parse(&meminfo),
         splits: Splits::parse(&vmstat),
+        memory_bytes: kilobytes(&meminfo, "MemTotal"),
         tables_bytes: kilobytes(&meminfo, "PageTables"),
         secret,
         hibernation,

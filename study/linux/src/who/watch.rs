@@ -11,11 +11,11 @@ use rhumb_study_system::Session;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
+use super::columns::Columns;
 use super::print;
 use super::rows::{Row, rows};
-use super::show::{counted, cut, page, plain, size};
+use super::show::{counted, cut, folded, page, plain, size};
 use super::survey::Survey;
-use super::text::{HEADING, line};
 use crate::error::Error;
 
 /// How often a wait looks whether the study is to end.
@@ -26,7 +26,7 @@ const EVENTS: usize = 5;
 
 /// Where surveys are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub(super) enum Place {
     /// On standard output: a screen if that is a terminal, else lines.
     Output,
     /// As lines on standard error, because something else is on standard output.
@@ -38,7 +38,7 @@ pub enum Place {
 ///
 /// # Errors
 /// The first error of `look`, or of the terminal.
-pub fn watch(
+pub(super) fn watch(
     session: &Session,
     interval: Duration,
     rounds: Option<u64>,
@@ -144,13 +144,13 @@ fn short(survey: &Survey, last: Option<&Survey>) -> String {
     let seconds = last.map_or(0.0, |last| survey.unix_s - last.unix_s);
     let of = |choose: fn(&Survey) -> Option<u64>| rise(choose(survey), last.and_then(choose), seconds);
     format!(
-        "{:.0} 4k {} level2_splits {} level3_splits {} secret {} in {} processes, {} touched",
+        "{:.0} 4K {} 2M→4K {} 1G→2M {} secret {} in {}, {} touched",
         survey.unix_s,
         survey.map.small.map_or_else(|| "?".to_owned(), size),
         of(|survey| survey.splits.level2_splits),
         of(|survey| survey.splits.level3_splits),
         size(survey.scan.secret_bytes()),
-        survey.scan.holders.len(),
+        counted(survey.scan.holders.len(), "process"),
         size(survey.scan.touched_bytes()),
     )
 }
@@ -164,8 +164,10 @@ fn screen(
 ) -> Vec<String> {
     let seconds = last.map_or(0.0, |last| survey.unix_s - last.unix_s);
     let total = survey.map.total().max(1);
-    let mut lines =
-        vec![format!("rhumb-study linux who   {} processes   q quits", survey.scan.processes), String::new()];
+    let mut lines = vec![
+        format!("rhumb-study linux who   {}   q quits", counted(survey.scan.processes as usize, "process")),
+        String::new(),
+    ];
     for (bytes, now) in survey.map.by_size() {
         let share = now as f64 / total as f64;
         let bar = width.saturating_sub(40).min(60);
@@ -180,56 +182,45 @@ fn screen(
         ));
     }
     lines.push(String::new());
-    for ((name, now), before) in survey
-        .splits
-        .by_name()
-        .into_iter()
-        .zip(last.map_or([None; 4], |last| last.splits.by_name().map(|(_, before)| before)))
-    {
+    let steps = |survey: &Survey| survey.splits.by_name().map(|(_, count)| count);
+    let names = ["splits 2M→4K", "splits 1G→2M", "merges 4K→2M", "merges 2M→1G"];
+    for ((name, now), before) in names.into_iter().zip(steps(survey)).zip(last.map_or([None; 4], steps)) {
         let count = now.map_or_else(|| "?".to_owned(), |now| now.to_string());
-        lines.push(format!("{name:<29} {count:>10}  {}", rise(now, before, seconds)));
+        lines.push(format!("{name:<12} {count:>10}  {}", rise(now, before, seconds)));
     }
     lines.push(String::new());
-    lines.push(format!(
-        "secret memory: {} in {}, {} touched",
-        size(survey.scan.secret_bytes()),
-        counted(survey.scan.files.len(), "file"),
-        size(survey.scan.touched_bytes()),
-    ));
     let rows = rows(survey);
-    let below =
-        folded(&survey.hibernation.sentence, width).len() + events.len() + usize::from(!events.is_empty());
+    let secret = match rows.is_empty() {
+        true => survey.none_seen(),
+        false => format!(
+            "{} in {}, {} touched{}",
+            size(survey.scan.secret_bytes()),
+            counted(survey.scan.files.len(), "file"),
+            size(survey.scan.touched_bytes()),
+            survey.unseen().map_or(String::new(), |unseen| format!("; of the processes, {unseen}")),
+        ),
+    };
+    lines.extend(folded(&format!("secret memory: {secret}"), width, "", "  "));
+    let below = folded(&survey.hibernation.sentence, width, "", "").len()
+        + events.len()
+        + usize::from(!events.is_empty());
     let room = height.saturating_sub(lines.len() + below + 1);
     if !rows.is_empty() && room > 0 {
-        lines.push(HEADING.to_owned());
+        let columns = Columns::of(&rows, width);
+        lines.push(columns.heading());
         let shown = if rows.len() > room { room.saturating_sub(1) } else { rows.len() };
-        lines.extend(rows.iter().take(shown).map(|row| line(row, survey.unix_s)));
+        lines.extend(rows.iter().take(shown).map(|row| columns.line(row, survey.unix_s)));
         if rows.len() > shown {
             lines.push(format!("and {} more", rows.len() - shown));
         }
     }
-    lines.extend(folded(&survey.hibernation.sentence, width));
+    lines.extend(folded(&survey.hibernation.sentence, width, "", ""));
     if !events.is_empty() {
         lines.push(String::new());
         lines.extend(events.iter().cloned());
     }
     lines.truncate(height);
     lines.into_iter().map(|line| cut(&line, width)).collect()
-}
-
-/// Divides a sentence into lines of at most `width` signs, between words.
-fn folded(sentence: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in sentence.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 /// A terminal that shows a screen and takes single keys. It is as before when this goes.

@@ -13,6 +13,9 @@ fn samples(page: &str) -> Vec<(String, f64)> {
     let mut samples = Vec::new();
     let mut metric = String::new();
     for line in page.lines() {
+        if line == "# EOF" {
+            continue;
+        }
         if let Some(rest) = line.strip_prefix("# ") {
             metric = rest.split(' ').nth(1).expect("a name").to_owned();
             continue;
@@ -59,6 +62,22 @@ fn a_page_is_what_collectors_parse() {
     let heads = page.lines().filter(|line| line.starts_with("# TYPE"));
     let names: std::collections::BTreeSet<&str> = heads.clone().collect();
     assert_eq!(names.len(), heads.count(), "each metric has one head");
+}
+
+/// Readers of both formats take a page, and of one with hostile names as well.
+#[test]
+fn readers_of_both_formats_take_a_page() {
+    let mut survey = survey();
+    survey.splits.level3_collapses = Some(3);
+    let page = metrics(&survey);
+    assert!(page.ends_with("\n# EOF\n"));
+    let open = openmetrics_parser::openmetrics::parse_openmetrics(&page).expect("OpenMetrics");
+    let old = openmetrics_parser::prometheus::parse_prometheus(&page).expect("Prometheus' text format");
+    for name in
+        ["rhumb_direct_map_splits_total", "rhumb_secret_memory_holder_bytes", "rhumb_who_time_seconds"]
+    {
+        assert!(open.families.contains_key(name) && old.families.contains_key(name), "{name}");
+    }
 }
 
 #[test]

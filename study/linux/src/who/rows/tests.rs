@@ -48,8 +48,8 @@ fn sizes_that_processes_choose_do_not_wrap() {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         assert_eq!(line.and_then(|value| value.parse().ok()), Some(u64::MAX as f64), "{name}");
     }
-    let text = super::super::text::text(&survey);
-    assert_eq!(text.matches("16777216.0 TiB").count(), 3, "{text}");
+    let text = super::super::text::text(&survey, 200);
+    assert_eq!(text.matches("16.0 EiB").count(), 3, "{text}");
 }
 
 /// 20,000 holders of 30 files each: 600,000 steps, where a search for other holders would take 12,000,000,000.

@@ -14,9 +14,15 @@ fn a_screen_fits() {
         assert!(lines.iter().all(|line| !line.contains(char::is_control)));
     }
     let text = screen(&now, Some(&before), &events, (80, 24)).join("\n");
-    for part in
-        ["vault", "4 KiB", "direct_map_level2_splits", "+6 (3.0/s)", "holds nothing any more", "q quits"]
-    {
+    for part in ["vault", "4 KiB", "splits 2M→4K", "+6 (3.0/s)", "holds nothing any more", "q quits"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+}
+
+#[test]
+fn a_narrow_screen_keeps_sizes_and_ages() {
+    let text = screen(&survey(), None, &[], (60, 30)).join("\n");
+    for part in ["SIZE", "TOUCHED", "AGE", "8.0 KiB"] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
 }
@@ -28,13 +34,6 @@ fn later() -> Survey {
     now.splits.level2_splits = Some(46);
     now.scan.holders.remove(&8);
     now
-}
-
-#[test]
-fn sentences_are_folded_between_words() {
-    assert_eq!(folded("one two three", 8), ["one two", "three"]);
-    assert_eq!(folded("one", 0), ["one"]);
-    assert!(folded("", 8).is_empty());
 }
 
 #[test]
@@ -51,8 +50,8 @@ fn changes_are_told() {
 #[test]
 fn a_line_tells_rates() {
     let line = short(&later(), Some(&survey()));
-    assert!(line.contains("level2_splits +6 (3.0/s)"), "{line}");
-    assert!(short(&survey(), None).contains("level2_splits - "));
+    assert!(line.contains("2M→4K +6 (3.0/s)"), "{line}");
+    assert!(short(&survey(), None).contains("2M→4K - "));
     assert_eq!(rise(Some(1), Some(2), 1.0), "+0 (0.0/s)", "a counter that began anew");
 }
 
