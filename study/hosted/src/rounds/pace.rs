@@ -15,8 +15,9 @@ use crate::error::Error;
 use crate::options::{Case, Program};
 use crate::sample::calibrate;
 
-/// The most rounds that a memory serves. Their mean makes one pair, which has the luck of that memory in any case.
-const REPEATS_AT_MOST: u32 = 6;
+/// The most rounds that a memory serves. Their mean makes one pair. More than these would only average noise that is
+/// smaller than what memory does.
+const REPEATS_AT_MOST: u32 = 32;
 
 /// The bounds of a sample's length: shorter ones are noise of the system's timer, longer ones are better spent on more
 /// memories.
