@@ -141,13 +141,9 @@ fn would_be_seen(effects: &[(&Comparison, &Effect)]) -> String {
         blind => format!(" {} had too few rounds to see any.", counted(blind, "comparison")),
     };
     let seen = if effects.len() == 1 {
-        format!("An effect of {} would most likely have been seen.", share(worst))
+        format!("Smallest visible effect: {}.", share(worst))
     } else {
-        format!(
-            "Half of the comparisons would most likely have seen an effect of {}, and the worst one of {}.",
-            share(median),
-            share(worst)
-        )
+        format!("Smallest visible effect: {} (median), {} (worst).", share(median), share(worst))
     };
     seen + &blind
 }
@@ -155,10 +151,11 @@ fn would_be_seen(effects: &[(&Comparison, &Effect)]) -> String {
 fn warnings(study: &Study) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Ending::Interrupted(reason) = &study.ending {
-        warnings.push(format!(
-            "The study was ended early ({}): parts are missing.",
-            reason.trim_end_matches('.')
-        ));
+        let reason = match reason.trim_end_matches('.') {
+            "" => "The study was ended early",
+            reason => reason,
+        };
+        warnings.push(format!("{reason}: parts are missing."));
     }
     if let Some(noise) = study.noise.as_ref().filter(|noise| noise.hopeless) {
         warnings.push(format!("The machine is too noisy for small effects. {}", sentence(&noise.verdict)));
@@ -215,14 +212,19 @@ fn of_effects(study: &Study) -> (Tone, String, String) {
         .max_by(|(_, one), (_, other)| far(one).total_cmp(&far(other)));
     let largest = largest.map_or(String::new(), |(comparison, effect)| {
         let (low, high) = shown_interval(effect);
+        // The adjusted intervals hold together as often as the interval of one comparison does alone.
+        let together = match effect.adjusted {
+            Some(_) if total > 1 => " for all comparisons together",
+            _ => "",
+        };
         format!(
-            "The largest effect: {}, {}, from {} to {} ({:.0} % interval {}). ",
+            "The largest effect: {}, {}, from {} to {} ({}, {:.0} %{together}). ",
             change(effect.ratio),
             comparison.workload,
             comparison.baseline,
             comparison.arm,
-            effect.confidence * 100.0,
-            interval(low, high)
+            interval(low, high),
+            effect.confidence * 100.0
         )
     });
     (tone, headline, largest + &seen + &unmeasured)
@@ -244,12 +246,18 @@ fn of_nothing(study: &Study) -> (Tone, String, String) {
     } else {
         format!("{} had too few rounds for an answer.", counted(study.comparisons.len(), "comparison"))
     };
+    let has_figures = !(study.bars.is_empty()
+        && study.curves.is_empty()
+        && study.maps.is_empty()
+        && study.tables.is_empty());
     let detail = match (&*study.omissions, &study.ending) {
-        ([first, ..], _) => {
+        // The warning gives the reason.
+        (_, Ending::Interrupted(_)) => String::new(),
+        ([first, ..], Ending::Whole) => {
             format!("Left out was {}: {} {}", first.part, sentence(&first.why), sentence(&first.remedy))
         }
-        ([], Ending::Interrupted(_)) => "It was ended before there was enough to compare.".to_owned(),
-        ([], Ending::Whole) => "Its other figures are below.".to_owned(),
+        ([], Ending::Whole) if has_figures => "Its other figures are below.".to_owned(),
+        ([], Ending::Whole) => String::new(),
     };
     (Tone::Plain, headline, detail)
 }

@@ -18,16 +18,19 @@ pub(super) fn answer(study: &Study) -> Option<(String, String)> {
     Some((headline, sentence(&table.caption)))
 }
 
-/// Sets the first bar beside the one that differs most from it.
+/// Sets the first bar beside the one that differs most from it. Either may be 0: a map in the largest pages may miss nothing.
 fn headline(bars: &Bars) -> Option<String> {
     let first = bars.bars.first()?;
     let start = total(first);
-    // Nothing is as far from zero as the largest.
+    // Nothing is as far from zero as the largest, and zero is as far as can be from anything else.
     let far = |bar: &&Bar| if start > 0.0 { (total(bar) / start).ln().abs() } else { total(bar) };
-    let others = bars.bars[1..].iter().filter(|bar| far(bar).is_finite());
-    let last = others.max_by(|one, other| far(one).total_cmp(&far(other)));
+    let others = bars.bars[1..].iter().filter(|bar| !far(bar).is_nan());
+    let last = others.reduce(|one, other| if far(&other) > far(&one) { other } else { one });
     let title = bars.title.trim_end_matches('.');
-    let value = |bar: &Bar| quantity(total(bar), &bars.unit);
+    let value = |bar: &Bar| match total(bar) {
+        0.0 => "none".to_owned(),
+        total => quantity(total, &bars.unit),
+    };
     Some(match last {
         Some(last) if total(last) == start => {
             format!("{title}: {} with {} and with {}.", value(first), first.name, last.name)
@@ -35,7 +38,7 @@ fn headline(bars: &Bars) -> Option<String> {
         Some(last) => {
             let ratio = total(last) / start;
             let times = match ratio {
-                _ if start <= 0.0 => String::new(),
+                _ if start <= 0.0 || ratio <= 0.0 => String::new(),
                 _ if ratio >= 1.0 => format!(" ({} times)", tenths(ratio)),
                 _ => format!(" (1/{})", tenths(1.0 / ratio)),
             };
