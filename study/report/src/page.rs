@@ -118,7 +118,7 @@ fn header(study: &Study, verdict: &Verdict) -> Markup {
         header.void[verdict.tone == Tone::Void] {
             p.kicker { "Rhumb study · " (subject) }
             h1.long[verdict.headline.len() > LONG] { (verdict.headline) }
-            p.standfirst { (verdict.detail) }
+            @if !verdict.detail.is_empty() { p.standfirst { (verdict.detail) } }
             p.byline {
                 @if !study.machine.name.is_empty() { (study.machine.name) " · " }
                 (moment(study.began_unix_s)) " · took " (span(study.took_s))

@@ -7,11 +7,12 @@ mod rows;
 mod tests;
 
 use console::{Style, Term};
+use rhumb_method::{Effect, median};
 
 use crate::conditions::own;
-use crate::format::{NO_BREAK, counted, moment, sentence, span, with_whole_units};
+use crate::format::{NO_BREAK, counted, moment, quantity, sentence, span, with_whole_units};
 use crate::schema::{Comparison, ControlKind, Study};
-use crate::verdict::{Tone, verdict};
+use crate::verdict::{Tone, is_time, verdict};
 
 pub(crate) use rows::{Row, Scale, forest};
 
@@ -67,11 +68,24 @@ impl Screen {
     }
 }
 
-/// Returns text without control characters, and without those that change the direction of writing.
-pub(crate) fn visible(text: &str) -> String {
+/// Returns text that cannot steer a terminal or hide: control characters, those that change the direction of writing or
+/// end a line, and those without a glyph become `\u{fffd}`. Names of others, such as those of processes, are shown
+/// through this.
+pub fn visible(text: &str) -> String {
     let is_odd = |c: char| {
         c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || matches!(
+                c,
+                '\u{ad}'
+                    | '\u{61c}'
+                    | '\u{180e}'
+                    | '\u{200b}'..='\u{200f}'
+                    | '\u{2028}'..='\u{202e}'
+                    | '\u{2060}'..='\u{206f}'
+                    | '\u{feff}'
+                    | '\u{fff9}'..='\u{fffb}'
+                    | '\u{e0000}'..='\u{e007f}'
+            )
     };
     text.chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect()
 }
@@ -93,13 +107,10 @@ pub fn summary(study: &Study, screen: Screen) -> String {
     let dim = Style::new().dim();
     let mut lines = Vec::new();
     let machine = &study.machine;
-    let facts = [&machine.name, &machine.cpu, &machine.kernel];
-    let mut facts: Vec<&str> =
-        facts.into_iter().map(|fact| &**fact).filter(|fact| !fact.is_empty()).collect();
-    if machine.name.starts_with(&machine.cpu) && !machine.name.is_empty() {
-        facts.retain(|fact| *fact != machine.cpu || *fact == machine.name);
-    }
-    facts.dedup();
+    // The name may be made of the CPU's.
+    let cpu = if machine.name.contains(&machine.cpu) { "" } else { &*machine.cpu };
+    let facts = [&machine.name, cpu, &machine.kernel];
+    let facts: Vec<&str> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();
     let head = format!(
         "study {}, {}, {}: {}",
         study.kind,
@@ -110,7 +121,9 @@ pub fn summary(study: &Study, screen: Screen) -> String {
     lines.push(screen.paint(&screen.wrap(&head, 0), dim.clone()));
     lines.push(String::new());
     lines.push(screen.paint(&screen.wrap(&verdict.headline, 0), style_of(verdict.tone)));
-    lines.push(screen.wrap(&verdict.detail, 0));
+    if !verdict.detail.is_empty() {
+        lines.push(screen.wrap(&verdict.detail, 0));
+    }
     for warning in &verdict.warnings {
         lines.push(screen.paint(&screen.wrap(warning, 0), Style::new().yellow()));
     }
@@ -134,26 +147,7 @@ pub fn summary(study: &Study, screen: Screen) -> String {
             None => text,
         });
     }
-    let all: Vec<&Comparison> = study.comparisons.iter().collect();
-    let mut rows: Vec<Row> = crate::verdict::effects(study)
-        .into_iter()
-        .map(|(one, effect)| {
-            let conditions = own(one, &all).into_iter().map(|condition| format!(", {condition}"));
-            let label = format!("{}: {}{}", one.workload, one.arm, conditions.collect::<String>());
-            Row { label, effect: *effect }
-        })
-        .collect();
-    rows.sort_by(|one, other| other.effect.ratio.total_cmp(&one.effect.ratio));
-    if !rows.is_empty() {
-        lines.push(String::new());
-        let total = rows.len();
-        let rows = rows::ends(rows, EFFECTS);
-        let scale = Scale::over(rows.iter().map(|row| &row.effect));
-        lines.extend(forest(&rows, &scale, screen));
-        if rows.len() < total {
-            lines.push(screen.paint(&format!("({} of {total}: both ends)", rows.len()), dim));
-        }
-    }
+    lines.extend(effects(study, screen));
     if !study.omissions.is_empty() {
         lines.push(String::new());
         lines.push(format!("{} left out:", counted(study.omissions.len(), "part")));
@@ -164,4 +158,47 @@ pub fn summary(study: &Study, screen: Screen) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// Returns the effects as rows, the largest first, and a line that explains their drawings.
+fn effects(study: &Study, screen: Screen) -> Vec<String> {
+    let mut effects = crate::verdict::effects(study);
+    if effects.is_empty() {
+        return Vec::new();
+    }
+    effects.sort_by(|(_, one), (_, other)| other.ratio.total_cmp(&one.ratio));
+    let total = effects.len();
+    let shown = rows::ends(effects, EFFECTS);
+    let all: Vec<&Comparison> = shown.iter().map(|(one, _)| *one).collect();
+    let row = |(one, effect): &(&Comparison, &Effect)| {
+        let conditions = own(one, &all).into_iter().map(|condition| format!(", {condition}"));
+        let value = |samples: &[f64]| median(samples).map(|value| quantity(value, &one.unit));
+        Row {
+            label: format!("{}: {}{}", one.workload, one.arm, conditions.collect::<String>()),
+            effect: **effect,
+            medians: value(&one.baseline_samples)
+                .zip(value(&one.arm_samples))
+                .map(|(baseline, arm)| format!("{baseline} → {arm}")),
+        }
+    };
+    let drawn: Vec<Row> = shown.iter().map(row).collect();
+    let scale = Scale::over(drawn.iter().map(|row| &row.effect));
+    let forest = forest(&drawn, &scale, screen);
+    let dim = Style::new().dim();
+    let mut lines = vec![String::new()];
+    if forest.iter().any(|line| line.contains('●')) {
+        let is_time = all.iter().all(|one| is_time(&one.unit));
+        let is_common = all.iter().all(|one| one.baseline == all[0].baseline);
+        let key = format!(
+            "●: effect; ─: its interval; right of ┊: {} than {}",
+            if is_time { "slower" } else { "costlier" },
+            if is_common { &all[0].baseline } else { "the baseline" }
+        );
+        lines.push(screen.paint(&screen.wrap(&key, 0), dim.clone()));
+    }
+    lines.extend(forest);
+    if drawn.len() < total {
+        lines.push(screen.paint(&format!("({} of {total}: both ends)", drawn.len()), dim));
+    }
+    lines
 }

@@ -56,7 +56,7 @@ impl Compared {
             let rows: Vec<Row> = sides
                 .filter_map(|(side, effect)| {
                     let void = if side.void.is_some() { " (void)" } else { "" };
-                    Some(Row { label: format!("  {}{void}", side.label), effect: (*effect)? })
+                    Some(Row { label: format!("  {}{void}", side.label), effect: (*effect)?, medians: None })
                 })
                 .collect();
             lines.extend(forest(&rows, scale, screen));

@@ -61,7 +61,7 @@ fn the_verdict_is_the_heading() {
         let verdict = verdict(&study);
         assert_eq!(texts(&page, "h1").concat(), verdict.headline, "{name}");
         assert_eq!(texts(&page, "head title"), [verdict.headline], "{name}");
-        assert_eq!(texts(&page, ".standfirst"), [verdict.detail], "{name}");
+        assert_eq!(texts(&page, ".standfirst").concat(), verdict.detail, "{name}");
         assert_eq!(count(&page, ".warning"), verdict.warnings.len(), "{name}");
     }
 }

@@ -1,6 +1,6 @@
 //! Effects on a terminal: a row for each, with its interval as a line.
 
-use console::{Style, measure_text_width, truncate_str};
+use console::{Style, measure_text_width};
 use rhumb_method::{Effect, Finding};
 
 use super::{Screen, visible};
@@ -14,10 +14,12 @@ pub(crate) struct Row {
     pub(crate) label: String,
     /// The effect.
     pub(crate) effect: Effect,
+    /// The medians of both arms with their unit, where they are known.
+    pub(crate) medians: Option<String>,
 }
 
 /// Keeps the first and the last rows where there are more than `most`.
-pub(super) fn ends(mut rows: Vec<Row>, most: usize) -> Vec<Row> {
+pub(super) fn ends<T>(mut rows: Vec<T>, most: usize) -> Vec<T> {
     if rows.len() > most {
         let last = rows.split_off(rows.len() - most / 2);
         rows.truncate(most - most / 2);
@@ -49,13 +51,19 @@ pub(crate) fn forest(rows: &[Row], scale: &Scale, screen: Screen) -> Vec<String>
     let interval_width = widest(&mut numbers.iter().map(|(_, interval)| interval));
     let longest = widest(&mut names.iter());
     let room = screen.width.saturating_sub(ratio_width + interval_width + 4);
-    // A name that would be cut beside its numbers has a line of its own.
+    // A name that is too long to be beside its numbers has lines of its own.
     let is_beside = longest + 2 + LEAST <= room;
     let name_width = if is_beside { longest } else { 2 };
-    let drawn = room.saturating_sub(name_width + 2).min(DRAWN);
+    let mut room = room.saturating_sub(name_width + 2);
+    let medians: Vec<String> =
+        rows.iter().map(|row| visible(row.medians.as_deref().unwrap_or_default())).collect();
+    let medians_width = widest(&mut medians.iter());
+    let has_medians = medians_width > 0 && medians_width + 2 + LEAST <= room;
+    room -= if has_medians { medians_width + 2 } else { 0 };
+    let drawn = room.min(DRAWN);
     let drawn = if drawn < LEAST { 0 } else { drawn };
     let mut lines = Vec::new();
-    for ((row, name), (ratio, between)) in rows.iter().zip(names).zip(numbers) {
+    for (((row, name), (ratio, between)), medians) in rows.iter().zip(names).zip(numbers).zip(medians) {
         let style = match row.effect.finding() {
             Finding::More => Style::new().red(),
             Finding::Less => Style::new().green(),
@@ -65,7 +73,8 @@ pub(crate) fn forest(rows: &[Row], scale: &Scale, screen: Screen) -> Vec<String>
         let name = if is_beside {
             name
         } else {
-            lines.push(truncate_str(&name, screen.width, "…").into_owned());
+            let indent = name.len() - name.trim_start().len();
+            lines.push(screen.wrap(name.trim_start(), indent));
             String::new()
         };
         let mut line = format!(
@@ -74,8 +83,11 @@ pub(crate) fn forest(rows: &[Row], scale: &Scale, screen: Screen) -> Vec<String>
             pad(&ratio, ratio_width),
             screen.paint(&ratio, style.clone())
         );
+        if has_medians {
+            line += &format!("{}  {medians}{}", pad(&between, interval_width), pad(&medians, medians_width));
+        }
         if drawn > 0 {
-            line += &pad(&between, interval_width);
+            line += &if has_medians { String::new() } else { pad(&between, interval_width) };
             line += &format!("  {}", screen.paint(&scale.draw(&row.effect, drawn), style));
         }
         lines.push(line.trim_end().to_owned());
