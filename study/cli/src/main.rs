@@ -19,7 +19,7 @@ use anyhow::Result;
 use clap::Parser;
 use rhumb_study_linux::who;
 use rhumb_study_report::Study;
-use rhumb_study_system::{Session, keeper};
+use rhumb_study_system::{Pace, Session, keeper};
 
 use args::{Cli, Linux, LinuxPart, Measuring, Run, Shared, Who};
 
@@ -79,7 +79,7 @@ fn measure(kind: &str, shared: &Shared, run: impl FnOnce(&Session) -> Result<Stu
 /// Shows the holders. They are shown by `who` itself; files are written only where the user says.
 fn look(options: &Who) -> Result<ExitCode> {
     let out = options.out.clone().unwrap_or_default();
-    let session = output::session(out, false, None, options.name.clone())?;
+    let session = output::session(out, Pace::Full, None, options.name.clone())?;
     let study = who::run(&options.options, &session)?;
     if options.out.is_some() {
         output::save(&study, &session)?;

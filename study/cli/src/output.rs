@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rhumb_study_report::compare::names_of;
 use rhumb_study_report::verdict::Tone;
 use rhumb_study_report::{Ending, Screen, Study, compare as compare_studies, read, summary, verdict, write};
-use rhumb_study_system::{Keeper, Session};
+use rhumb_study_system::{Keeper, Pace, Session};
 use time::OffsetDateTime;
 
 use crate::args::Shared;
@@ -39,18 +39,19 @@ pub(crate) fn begin(shared: &Shared, kind: &str, keeper: &str) -> Result<Session
     // The folder that this process began in may be removed while the keeper is there.
     command.arg(keeper).current_dir("/");
     let keeper = Keeper::start(command).context("the process that is to undo changes cannot be started")?;
-    Ok(session(out, shared.quick, shared.seed, shared.name.clone())?.kept_by(keeper))
+    let pace = if shared.quick { Pace::Quick } else { Pace::Full };
+    Ok(session(out, pace, shared.seed, shared.name.clone())?.kept_by(keeper))
 }
 
 /// Begins a run that changes nothing of the machine. Without a seed, the time is one.
 ///
 /// # Errors
 /// The system takes no handler of signals.
-pub(crate) fn session(out: PathBuf, quick: bool, seed: Option<u64>, name: Option<String>) -> Result<Session> {
+pub(crate) fn session(out: PathBuf, pace: Pace, seed: Option<u64>, name: Option<String>) -> Result<Session> {
     let seed = seed.unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as u64)
     });
-    Session::begin(out, quick, seed, name).context("no handler of signals can be set")
+    Session::begin(out, pace, seed, name).context("no handler of signals can be set")
 }
 
 /// Writes a study's files, shows its summary, and returns the exit status.

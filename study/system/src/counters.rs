@@ -11,6 +11,7 @@ use std::io;
 use perf_event::{Builder, Counter, ReadFormat};
 use raw_cpuid::CpuId;
 use rhumb_study_report::{Cell, Column, Omission, Table};
+use rustix::io::Errno;
 
 use events::Choice;
 
@@ -131,15 +132,21 @@ fn open(choice: &Choice, in_kernel: bool) -> io::Result<Counter> {
 
 fn omission(error: &io::Error) -> Omission {
     let paranoia = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap_or_default();
-    let (why, remedy) = match error.kind() {
-        io::ErrorKind::PermissionDenied => (
+    let (why, remedy) = match Errno::from_io_error(error) {
+        Some(Errno::ACCESS | Errno::PERM) => (
             format!("The kernel lets this user count nothing (perf_event_paranoid is {}).", paranoia.trim()),
             "Run as root, or set kernel.perf_event_paranoid to 1 or less.",
         ),
-        _ => (
-            format!("This machine shows no hardware counters ({error}), as most virtual machines do not."),
+        // The kernel has no driver for counters of this CPU.
+        Some(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => (
+            "This machine shows no hardware counters, as most virtual machines do not.".to_owned(),
             "Run on bare metal, or let the hypervisor pass the counters on.",
         ),
+        Some(Errno::NOSYS) => (
+            "This kernel was built without hardware counters (perf_event_open).".to_owned(),
+            "Run a kernel that has the option CONFIG_PERF_EVENTS.",
+        ),
+        _ => (format!("The kernel opens no hardware counters: {error}."), "Run on another machine."),
     };
     Omission { part: "hardware counters".to_owned(), why, remedy: remedy.to_owned() }
 }

@@ -30,4 +30,4 @@ pub use keeper::{Change, Keeper};
 pub use memory::available_bytes;
 pub use noise::{Rounds, noise};
 pub use scratch::Scratch;
-pub use session::{Session, Task};
+pub use session::{Pace, Session, Task};

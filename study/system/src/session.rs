@@ -1,11 +1,12 @@
 //! One run of the program: the options that all studies share, the bar of progress, and the wish to end.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use rhumb_method::{Plan, Watch};
 use rhumb_study_report::schema::{SCHEMA, VERSION};
 use rhumb_study_report::{Ending, Kind, Study};
@@ -13,6 +14,15 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::facts;
 use crate::keeper::Keeper;
+
+/// How long a study takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pace {
+    /// Minutes.
+    Quick,
+    /// As long as precise results need.
+    Full,
+}
 
 /// One run of the program.
 #[derive(Debug)]
@@ -37,12 +47,13 @@ impl Session {
     ///
     /// # Errors
     /// The system's, where it takes no handler.
-    pub fn begin(out: PathBuf, quick: bool, seed: u64, name: Option<String>) -> std::io::Result<Self> {
+    pub fn begin(out: PathBuf, pace: Pace, seed: u64, name: Option<String>) -> std::io::Result<Self> {
         let ending = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&ending))?;
             signal_hook::flag::register(signal, Arc::clone(&ending))?;
         }
+        let quick = pace == Pace::Quick;
         Ok(Self { out, quick, seed, name, ending, quiet: false, keeper: None, began: Instant::now() })
     }
 
@@ -133,12 +144,14 @@ impl Session {
 
     /// Shows on the terminal that a piece of work begins.
     pub fn task(&self, name: impl Into<String>) -> Task<'_> {
-        let bar = ProgressBar::with_draw_target(
-            None,
-            if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() },
-        );
-        bar.set_style(style("{spinner} {msg} {elapsed}"));
-        bar.set_message(name.into());
+        let target = if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        self.task_on(target, name.into())
+    }
+
+    fn task_on(&self, target: ProgressDrawTarget, name: String) -> Task<'_> {
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(style("{spinner} {wide_msg} {elapsed}"));
+        bar.set_message(name);
         bar.tick();
         Task { bar, session: self }
     }
@@ -159,10 +172,14 @@ pub struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Shows how much of the work is done.
+    /// Shows how much of the work is done. Work of which there is none is not shown.
     pub fn set(&self, done: u64, of: u64) {
+        if of == 0 {
+            return;
+        }
         if self.bar.length() != Some(of) {
-            self.bar.set_style(style("{msg:40!} [{bar:30}] {pos}/{len} {elapsed} (up to {eta} more)"));
+            let with_bar = style("{wide_msg} [{bar:16}] {pos}/{len} {elapsed}{left}");
+            self.bar.set_style(with_bar.with_key("left", left));
             self.bar.set_length(of);
         }
         self.bar.set_position(done);
@@ -196,6 +213,14 @@ fn command() -> Vec<String> {
         *program = name.to_owned();
     }
     words
+}
+
+/// Writes how long the work goes on, where its beginning tells.
+fn left(state: &ProgressState, out: &mut dyn fmt::Write) {
+    if state.pos() > 0 && !state.eta().is_zero() {
+        // A terminal that takes no words has no use for them.
+        let _ = write!(out, " (about {:#} more)", HumanDuration(state.eta()));
+    }
 }
 
 /// Returns a style. A template that the crate refuses is a fault of this file, and gives its default.

@@ -22,10 +22,18 @@ fn cpus_have_the_events_of_their_makers_files() {
 
 #[test]
 fn what_is_missing_is_said_with_its_remedy() {
-    let missing = omission(&io::ErrorKind::NotFound.into());
-    assert!(missing.why.contains("shows no hardware counters") && missing.remedy.contains("bare metal"));
-    let refused = omission(&io::ErrorKind::PermissionDenied.into());
-    assert!(refused.why.contains("perf_event_paranoid") && refused.remedy.contains("root"));
+    for (error, why, remedy) in [
+        (Errno::NOENT, "shows no hardware counters", "bare metal"),
+        (Errno::OPNOTSUPP, "shows no hardware counters", "bare metal"),
+        (Errno::ACCESS, "perf_event_paranoid", "root"),
+        (Errno::PERM, "perf_event_paranoid", "root"),
+        (Errno::NOSYS, "built without", "CONFIG_PERF_EVENTS"),
+    ] {
+        let omission = omission(&error.into());
+        assert!(omission.why.contains(why) && omission.remedy.contains(remedy), "{omission:?}");
+        assert!(!omission.why.contains("os error"), "{omission:?}");
+    }
+    assert!(omission(&Errno::MFILE.into()).why.contains("Too many open files"));
 }
 
 #[test]
