@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`options`](Options) | the user's choices, and the program that follows from them |
 //! | `results` | measured values as parts of a study |
-//! | `rounds` | fresh memory in each round, all arms in random order, when to stop |
+//! | `rounds` | fresh memory for each pair of samples, all arms in random order, when to stop |
 //! | `arms` | the arms that this machine has |
 //! | `core` | the core that all of it runs on, and the memory beside it |
 //! | `sample` | one sample of one workload in one arm |
@@ -25,7 +25,7 @@
 //!    what is missing and how to get it.
 //! 2. Nothing but the size of pages differs between arms: the same seed, the same physical addresses, the same operations,
 //!    memory that is contiguous in blocks of 2 MiB.
-//! 3. Chance is measured, not assumed: each round has memory of its own, and the baseline is there twice.
+//! 3. Chance is measured, not assumed: each pair of samples has memory of its own, and the baseline is there twice.
 #![deny(unsafe_code)]
 
 mod arms;

@@ -32,9 +32,9 @@ pub(crate) fn add_notes(study: &mut Study, program: &Program, measured: &Measure
     };
     let mut notes = vec![
         format!(
-            "Each arm had {} or more fresh direct maps of {}, one after the other, half full of data at the same \
-             physical addresses as in the other arms. Each pair of samples comes from memory of its own{repeats}. A round \
-             took some {} ms for each arm. So chance in where physical memory lies is part of the spread.",
+            "Each arm had {} or more fresh direct maps of {}, one after the other, half full of data at the same physical \
+             addresses as in the other arms. Each pair of samples comes from memory of its own{repeats}, so chance in where \
+             memory lies is part of the spread. A round of a workload took some {} ms in each arm.",
             measured.pair_count(),
             sized(program.bytes),
             measured.sample.as_millis()
