@@ -117,7 +117,7 @@ fn a_killed_study_leaves_nothing_behind() {
                 "--memory",
                 "64M",
                 "--minutes",
-                "0.2",
+                "0.5",
                 "--only",
                 "page-read-64b",
                 "--out",
@@ -129,6 +129,7 @@ fn a_killed_study_leaves_nothing_behind() {
             .spawn()
             .unwrap();
         thread::sleep(Duration::from_millis(milliseconds));
+        assert!(study.try_wait().unwrap().is_none(), "the study ended by itself within {milliseconds} ms");
         let kill =
             Command::new("kill").arg(format!("-{signal}")).arg(study.id().to_string()).status().unwrap();
         let status = study.wait().unwrap();
