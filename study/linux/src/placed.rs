@@ -15,6 +15,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 use rhumb_method::{Arm, Trial};
+use rhumb_study_report::format::change;
 use rhumb_study_report::{Comparison, Control, ControlKind, Omission};
 use rhumb_study_system::Session;
 
@@ -205,9 +206,9 @@ impl Placed {
                 seen(&effect)
             ),
             false => format!(
-                "{words}: whole blocks against other whole blocks differ by {:+.1} %, so that places differ in more than \
-                 the size of pages.",
-                (effect.ratio - 1.0) * 100.0
+                "{words}: whole blocks against other whole blocks differ by {}, so that places differ in more than the size of \
+                 pages.",
+                change(effect.ratio)
             ),
         };
         self.controls.push(Control { kind: ControlKind::Negative, comparison: control, passed, verdict });

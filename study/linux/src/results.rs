@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use rhumb_method::adjust::holm;
 use rhumb_method::summary::Summary;
 use rhumb_method::{Effect, Stopped};
+use rhumb_study_report::format::change;
 use rhumb_study_report::{
     Bar, Bars, Cell, Column, Comparison, Control, ControlKind, Curve, MemoryMap, Point, Series, Study, Table,
 };
@@ -122,8 +123,8 @@ fn controls(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Contro
                 format!("Halves of the phase with {name} show no effect, as they must; {}.", seen(&effect))
             }
             false => format!(
-                "Halves of the phase with {name} differ by {:+.1} % in {}, though nothing was changed: the machine drifts.",
-                (effect.ratio - 1.0) * 100.0,
+                "Halves of the phase with {name} differ by {} in {}, though nothing was changed: the machine drifts.",
+                change(effect.ratio),
                 subjects[subject].id
             ),
         };
@@ -298,7 +299,7 @@ fn workloads(subjects: &[Subject], measured: &[(String, Measured)]) -> Table {
             ("first quartile", "ns"),
             ("third quartile", "ns"),
             ("blocks", ""),
-            ("share of cached pages in broken blocks", ""),
+            ("share of cached pages in broken blocks", "share"),
         ]),
         rows,
         caption: "Nanoseconds for each operation; a block's value is the median of its samples.".to_owned(),

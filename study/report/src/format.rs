@@ -1,4 +1,5 @@
-//! Numbers, sizes, times and ratios as a reader wants them.
+//! Numbers, sizes, times and ratios as a reader wants them, the same in all texts of a study: with a true minus, and each
+//! size and time in the largest unit that fits.
 
 #[cfg(test)]
 mod tests;
@@ -7,7 +8,7 @@ mod tests;
 pub(crate) const UNKNOWN: &str = "–";
 
 /// Returns a number with four significant digits at most, and its thousands apart.
-pub(crate) fn number(value: f64) -> String {
+pub fn number(value: f64) -> String {
     if !value.is_finite() {
         return UNKNOWN.to_owned();
     }
@@ -37,7 +38,7 @@ pub(crate) fn number(value: f64) -> String {
 }
 
 /// Returns a size with the largest unit that keeps it at 1 or more.
-pub(crate) fn bytes(value: f64) -> String {
+pub fn bytes(value: f64) -> String {
     const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
     let mut scaled = value;
     let mut unit = 0;
@@ -49,15 +50,34 @@ pub(crate) fn bytes(value: f64) -> String {
 }
 
 /// Returns a page's size in the words of its field: "4 KiB", or "not mapped".
-pub(crate) fn page(bytes_of_page: Option<u64>) -> String {
+pub fn page(bytes_of_page: Option<u64>) -> String {
     bytes_of_page.map_or("not mapped".to_owned(), |size| bytes(size as f64))
 }
 
-/// Returns a value with its unit. Times and sizes are scaled.
-pub(crate) fn quantity(value: f64, unit: &str) -> String {
+/// Returns the bytes of a unit of sizes; `None` of another unit.
+pub(crate) fn unit_bytes(unit: &str) -> Option<f64> {
     match unit {
-        _ if !value.is_finite() => UNKNOWN.to_owned(),
-        "bytes" => bytes(value),
+        "bytes" | "B" => Some(1.0),
+        "KiB" => Some(1024.0),
+        "MiB" => Some(1024.0 * 1024.0),
+        "GiB" => Some(1024.0 * 1024.0 * 1024.0),
+        _ => None,
+    }
+}
+
+/// The unit of parts of 1, which are shown in per cent.
+pub(crate) const SHARE: &str = "share";
+
+/// Returns a value with its unit. Times and sizes are scaled.
+pub fn quantity(value: f64, unit: &str) -> String {
+    if !value.is_finite() {
+        return UNKNOWN.to_owned();
+    }
+    if let Some(of_unit) = unit_bytes(unit) {
+        return bytes(value * of_unit);
+    }
+    match unit {
+        SHARE => share(value),
         "ns" if value.abs() >= 1e9 => format!("{} s", number(value / 1e9)),
         "ns" if value.abs() >= 1e6 => format!("{} ms", number(value / 1e6)),
         "ns" if value.abs() >= 1e4 => format!("{} µs", number(value / 1e3)),
@@ -67,7 +87,7 @@ pub(crate) fn quantity(value: f64, unit: &str) -> String {
 }
 
 /// Returns a share: 0.012 as "1.2 %".
-pub(crate) fn share(value: f64) -> String {
+pub fn share(value: f64) -> String {
     let percent = value * 100.0;
     let digits = match percent.abs() {
         size if size < 1.0 => 2,
@@ -84,7 +104,7 @@ pub(crate) fn share(value: f64) -> String {
 }
 
 /// Returns a ratio as the change that it is: 1.023 as "+2.3 %", 4.1 as "×4.1".
-pub(crate) fn change(ratio: f64) -> String {
+pub fn change(ratio: f64) -> String {
     match ratio {
         _ if !ratio.is_finite() => UNKNOWN.to_owned(),
         _ if ratio >= 1e5 => format!("×{ratio:.0e}"),
@@ -97,17 +117,20 @@ pub(crate) fn change(ratio: f64) -> String {
 }
 
 /// Returns an interval of ratios: "+1.2 % to +3.4 %".
-pub(crate) fn interval(low: f64, high: f64) -> String {
+pub fn interval(low: f64, high: f64) -> String {
     format!("{} to {}", change(low), change(high))
 }
 
-/// Returns a span of time: "42 s", "3 min 20 s", "1 h 4 min".
-pub(crate) fn span(seconds: f64) -> String {
+/// Returns a span of time: "12 ms", "42 s", "3 min 20 s", "1 h 4 min".
+pub fn span(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
         return UNKNOWN.to_owned();
     }
     let whole = seconds.round() as u64;
     match whole {
+        _ if seconds == 0.0 => "0 s".to_owned(),
+        _ if seconds < 0.0005 => "<1 ms".to_owned(),
+        _ if seconds < 0.1 => format!("{:.0} ms", seconds * 1e3),
         0..10 => format!("{seconds:.1} s"),
         10..60 => format!("{whole} s"),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
@@ -116,7 +139,7 @@ pub(crate) fn span(seconds: f64) -> String {
 }
 
 /// Returns a moment in UTC: "28 November 2026, 01:06 UTC".
-pub(crate) fn moment(unix_s: u64) -> String {
+pub fn moment(unix_s: u64) -> String {
     let moment = i64::try_from(unix_s).ok().and_then(|s| time::OffsetDateTime::from_unix_timestamp(s).ok());
     moment.map_or(UNKNOWN.to_owned(), |at| {
         format!("{} {} {}, {:02}:{:02} UTC", at.day(), at.month(), at.year(), at.hour(), at.minute())
@@ -124,7 +147,7 @@ pub(crate) fn moment(unix_s: u64) -> String {
 }
 
 /// Returns a count with its noun: "1 comparison", "3 comparisons".
-pub(crate) fn counted(count: usize, noun: &str) -> String {
+pub fn counted(count: usize, noun: &str) -> String {
     format!("{} {noun}{}", number(count as f64), if count == 1 { "" } else { "s" })
 }
 

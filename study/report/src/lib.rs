@@ -12,14 +12,14 @@
 //! | [`terminal`] | the summary on a terminal |
 //! | [`compare`](mod@compare) | several studies beside each other |
 //! | `page` | the HTML page |
-//! | `format` | numbers, sizes, times and ratios as a reader wants them |
+//! | [`format`](mod@format) | numbers, sizes, times and ratios as a reader wants them |
 #![forbid(unsafe_code)]
 
 pub mod compare;
 mod conditions;
 mod error;
 pub mod files;
-mod format;
+pub mod format;
 pub mod names;
 mod page;
 pub mod schema;
@@ -41,5 +41,5 @@ pub use schema::{
     Bar, Bars, Cell, Column, Comparison, Control, ControlKind, Curve, Ending, Extent, Kind, Machine,
     MemoryMap, Noise, Omission, Point, Series, Study, Table, Tlb, TlbKind,
 };
-pub use terminal::{Screen, summary};
+pub use terminal::{Screen, summary, visible};
 pub use verdict::{Verdict, verdict};

@@ -54,13 +54,18 @@ pub(crate) fn page(study: &Study) -> Result<String, Error> {
     let verdict = verdict(study);
     let is_void = verdict.tone == Tone::Void;
     let tables = html! {
-        @if !study.tables.is_empty() {
-            section { h2 { (if study.kind == Kind::Who { "Who holds what" } else { "Tables" }) } @for (index, table) in study.tables.iter().enumerate() { (tables::figure(table, index)) } }
+        @if study.tables.iter().any(|table| !table.rows.is_empty()) {
+            section {
+                h2 { (if study.kind == Kind::Who { "Holders" } else { "Tables" }) }
+                @for (index, table) in study.tables.iter().enumerate().filter(|(_, table)| !table.rows.is_empty()) { (tables::figure(table, index)) }
+            }
         }
     };
     let maps =
         html! { @if !study.maps.is_empty() { section { h2 { "The map" } (memory::figure(&study.maps)) } } };
-    let curves = study.curves.iter().enumerate().map(|(index, curve)| curves::figure(curve, index));
+    // A figure without anything in it is left out; the parts left out say why it is empty.
+    let curves = study.curves.iter().enumerate().filter(|(_, curve)| curves::has_points(curve));
+    let curves = curves.map(|(index, curve)| curves::figure(curve, index));
     let curves = curves.collect::<Result<Vec<Markup>, Error>>()?;
     let body = html! {
         (header(study, &verdict))
@@ -68,10 +73,10 @@ pub(crate) fn page(study: &Study) -> Result<String, Error> {
             @if study.kind == Kind::Who { (tables) (maps) }
             @if !study.comparisons.is_empty() { section { h2 { "Does it matter?" } (effects::figure(study, is_void)) } }
             @if study.kind != Kind::Who { (maps) }
-            @if !curves.is_empty() || !study.bars.is_empty() {
+            @if !curves.is_empty() || study.bars.iter().any(|bars| !bars.bars.is_empty()) {
                 section {
                     h2 { (if study.kind == Kind::Kernel { "Counted" } else { "What it costs" }) }
-                    @for (index, bars) in study.bars.iter().enumerate() { (bars::figure(bars, index)) }
+                    @for (index, bars) in study.bars.iter().enumerate().filter(|(_, bars)| !bars.bars.is_empty()) { (bars::figure(bars, index)) }
                     @for curve in &curves { (curve) }
                 }
             }
@@ -110,7 +115,7 @@ pub(crate) fn document(title: &str, body: &Markup) -> String {
 fn header(study: &Study, verdict: &Verdict) -> Markup {
     let subject = match study.kind {
         Kind::Linux => "The running kernel's direct map",
-        Kind::Who => "Who breaks the direct map",
+        Kind::Who => "Holders that break the direct map",
         Kind::Hosted => "Rhumb's memory core on this machine",
         Kind::Kernel => "The Rhumb kernel in an emulator",
     };

@@ -123,7 +123,7 @@ pub(crate) fn direct_map(survey: &Survey) -> Table {
         vec![text(page(Some(size))), bytes(Some(now)), number(share), bytes(at_boot(size))]
     });
     let columns =
-        [("pages of", ""), ("now", "bytes"), ("share", ""), ("as boot left it, estimated", "bytes")];
+        [("pages of", ""), ("now", "bytes"), ("share", "share"), ("as boot left it, estimated", "bytes")];
     let caption = "The estimate takes back each split and merge since boot, so boot itself broke what it shows in small pages.";
     table("direct-map", "The direct map by page size", &columns, rows.collect(), caption)
 }

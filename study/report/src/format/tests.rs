@@ -33,6 +33,12 @@ fn sizes_and_times_are_scaled() {
     assert_eq!(quantity(2.5e9, "ns"), "2.50 s");
     assert_eq!(quantity(f64::NAN, "ns"), "–");
     assert_eq!(quantity(3.0, ""), "3");
+    assert_eq!(quantity(1028.0, "KiB"), "1.00 MiB");
+    assert_eq!(quantity(512.0, "MiB"), "512 MiB");
+    assert_eq!(quantity(0.0309, "share"), "3.1 %");
+    assert_eq!(span(0.0), "0 s");
+    assert_eq!(span(0.0001), "<1 ms");
+    assert_eq!(span(0.012), "12 ms");
     assert_eq!(span(4.25), "4.2 s");
     assert_eq!(span(200.0), "3 min 20 s");
     assert_eq!(span(3840.0), "1 h 4 min");

@@ -19,13 +19,12 @@ pub(super) fn figure(bars: &Bars, index: usize) -> Markup {
             @if bars.parts.len() > 1 {
                 ul.legend { @for (index, part) in bars.parts.iter().enumerate() { li { i class=(format!("f{}", index % SERIES.len())) {} (part) } } }
             }
-            @if bars.bars.is_empty() { p.none { "No bars." } }
             div.bars { @for bar in bars.bars.iter().take(SHOWN) { (line(bar, bars, longest)) } }
             @if bars.bars.len() > SHOWN {
                 details { summary { "The other " (bars.bars.len() - SHOWN) } div.bars { @for bar in &bars.bars[SHOWN..] { (line(bar, bars, longest)) } } }
             }
             (caption(&bars.caption))
-            @if !bars.bars.is_empty() { (table(bars)) }
+            (table(bars))
         }
     }
 }

@@ -10,13 +10,23 @@ use super::chart::{Area, Axis, FINE, NARROW, Size, WIDE, axes, draw, power_bytes
 use super::palette::SERIES;
 use super::tables::{caption, rows};
 use crate::error::Error;
-use crate::format::{UNKNOWN, number};
+use crate::format::{number, quantity};
 use crate::schema::{Curve, Point, Series};
 
-/// Returns the figure of a curve, which is the `index`th.
+/// Tells whether an axis is by powers of two: it is not where a place has no logarithm.
+fn is_by_powers(curve: &Curve) -> bool {
+    curve.x_by_powers && !curve.series.iter().flat_map(|line| &line.points).any(|point| point.x <= 0.0)
+}
+
+/// Tells whether a curve has a point that can be drawn.
+pub(super) fn has_points(curve: &Curve) -> bool {
+    let by_powers = is_by_powers(curve);
+    curve.series.iter().any(|series| !Line::of(series, by_powers, 0.0).points.is_empty())
+}
+
+/// Returns the figure of a curve with points, which is the `index`th.
 pub(super) fn figure(curve: &Curve, index: usize) -> Result<Markup, Error> {
-    let by_powers =
-        curve.x_by_powers && !curve.series.iter().flat_map(|line| &line.points).any(|point| point.x <= 0.0);
+    let by_powers = is_by_powers(curve);
     let (x_label, unit) = split_unit(&curve.x_label);
     let unit = unit.filter(|_| by_powers);
     let x_label = if unit.is_some() { x_label } else { &curve.x_label };
@@ -27,24 +37,19 @@ pub(super) fn figure(curve: &Curve, index: usize) -> Result<Markup, Error> {
         (true, None) => Places::Powers,
         (true, Some(_)) => Places::Sizes,
     };
-    let has_points = lines.iter().any(|line| !line.points.is_empty());
     Ok(html! {
         figure id=(format!("curve-{index}")) {
             h3 { (curve.title) }
-            @if has_points {
-                (legend(&curve.series))
-                p.axis { (curve.y_label) }
-                @for size in [WIDE, NARROW] {
-                    (draw(size, &format!("{}: {} over {}", curve.title, curve.y_label, curve.x_label), |area| {
-                        lines_on(area, size, &lines, scale)
-                    })?)
-                }
-                p.axis.right { (x_label) }
-            } @else {
-                p.none { "No point was measured." }
+            (legend(&curve.series))
+            p.axis { (curve.y_label) }
+            @for size in [WIDE, NARROW] {
+                (draw(size, &format!("{}: {} over {}", curve.title, curve.y_label, curve.x_label), |area| {
+                    lines_on(area, size, &lines, scale)
+                })?)
             }
+            p.axis.right { (x_label) }
             (caption(&curve.caption))
-            @if has_points { (table(curve)) }
+            (table(curve))
         }
     })
 }
@@ -155,11 +160,16 @@ fn legend(series: &[Series]) -> Markup {
 }
 
 fn table(curve: &Curve) -> Markup {
-    let head = ["line", &curve.x_label, &curve.y_label, "from", "to"];
+    // Sizes have a unit each.
+    let (x_label, power) = split_unit(&curve.x_label);
+    let head = ["line", x_label, &curve.y_label, "from", "to"];
     let body = curve.series.iter().flat_map(|line| {
         line.points.iter().map(|point| {
-            let text = |value: f64| if value.is_finite() { number(value) } else { UNKNOWN.to_owned() };
-            vec![line.name.clone(), text(point.x), text(point.y), text(point.low), text(point.high)]
+            let x = match power {
+                Some(power) => quantity(point.x * power.exp2(), "bytes"),
+                None => number(point.x),
+            };
+            vec![line.name.clone(), x, number(point.y), number(point.low), number(point.high)]
         })
     });
     rows(&head, 1, body.collect())

@@ -27,7 +27,8 @@ pub(super) fn controls(controls: &[Control]) -> Markup {
 /// Returns the machine and its noise.
 pub(super) fn machine(machine: &Machine, noise: Option<&Noise>) -> Markup {
     let facts = [
-        ("Name", machine.name.clone()),
+        // A name that is made of the CPU's says nothing more.
+        ("Name", if machine.name.contains(&machine.cpu) { String::new() } else { machine.name.clone() }),
         ("CPU", machine.cpu.clone()),
         ("CPU model", machine.cpu_id.clone()),
         ("CPUs", if machine.cpus > 0 { machine.cpus.to_string() } else { String::new() }),

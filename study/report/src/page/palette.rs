@@ -55,7 +55,7 @@ pub(crate) const SERIES: [Role; 8] = [
 ];
 
 /// Colours that only the style sheet uses.
-const OTHERS: [Role; 14] = [
+const OTHERS: [Role; 15] = [
     role("paper", 0xfcfbf8, 0x171716),
     role("card", 0xf3f1ea, 0x21211f),
     role("line", 0xd2cec3, 0x454440),
@@ -70,6 +70,8 @@ const OTHERS: [Role; 14] = [
     role("p4k", 0xe58a23, 0xf0a04a),
     role("pun", 0x4a4743, 0xdcd8cd),
     role("hole", 0xf0eee7, 0x22211f),
+    // The shadow where a table goes on beyond its edge.
+    role("cut", 0xaaa595, 0x6b6860),
 ];
 
 fn roles() -> impl Iterator<Item = Role> {

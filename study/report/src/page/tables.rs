@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::format::{UNKNOWN, moment, quantity, sentence};
+use crate::format::{SHARE, UNKNOWN, moment, quantity, sentence, unit_bytes};
 use crate::schema::{Cell, Column, Table};
 
 /// The most rows that a table shows before its reader asks for more.
@@ -39,9 +39,7 @@ pub(super) fn figure(table: &Table, index: usize) -> Markup {
     html! {
         figure.wide-table id=(format!("table-{index}")) {
             h3 { (table.title) }
-            @if table.rows.is_empty() {
-                p.none { "No rows." }
-            } @else if table.rows.len() <= SHOWN {
+            @if table.rows.len() <= SHOWN {
                 (block(table, &table.rows))
             } @else {
                 (block(table, &table.rows[..SHOWN]))
@@ -70,7 +68,7 @@ fn block(table: &Table, shown: &[Vec<Cell>]) -> Markup {
                         @for (index, column) in table.columns.iter().enumerate() {
                             th.num[is_numeric(index)] scope="col" {
                                 (column.name)
-                                @if !column.unit.is_empty() && column.unit != "bytes" && column.unit != SINCE && !column.name.ends_with(&column.unit) {
+                                @if !column.unit.is_empty() && !is_in_cells(&column.unit) && !column.name.ends_with(&column.unit) {
                                     ", " (column.unit)
                                 }
                             }
@@ -103,15 +101,20 @@ const SINCE: &str = "s since 1970";
 /// Whole numbers below this one may be the names of processes, and are not grouped by thousands.
 const NAMES: f64 = 1e7;
 
+/// Tells whether each cell of a column has its unit: sizes, which are scaled, shares and moments. Other columns have it
+/// in their head.
+fn is_in_cells(unit: &str) -> bool {
+    unit_bytes(unit).is_some() || unit == SHARE || unit == SINCE
+}
+
 fn text(cell: &Cell, column: Option<&Column>) -> String {
     let unit = column.map_or("", |column| &column.unit);
     match cell {
         Cell::Number(number) if unit.is_empty() && *number == number.trunc() && number.abs() < NAMES => {
-            number.to_string()
+            format!("{}{}", if *number < 0.0 { "−" } else { "" }, number.abs())
         }
         Cell::Number(number) if unit == SINCE && *number >= 0.0 => moment(*number as u64),
-        // The column's head has the unit, but for sizes, which have one each.
-        Cell::Number(number) => quantity(*number, if unit == "bytes" { unit } else { "" }),
+        Cell::Number(number) => quantity(*number, if is_in_cells(unit) { unit } else { "" }),
         Cell::Text(text) => text.clone(),
         Cell::Unknown(()) => UNKNOWN.to_owned(),
     }

@@ -13,8 +13,7 @@ fn cells(row: &[&str]) -> Vec<Cell> {
 }
 
 fn table(id: &str, title: &str, columns: &[(&str, &str)], rows: Vec<Vec<Cell>>, caption: &str) -> Table {
-    let columns =
-        columns.iter().map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() }).collect();
+    let columns = columns.iter().map(|(name, unit)| Column::new(*name, *unit)).collect();
     Table { id: id.into(), title: title.into(), columns, rows, caption: caption.into() }
 }
 

@@ -130,8 +130,15 @@ pub enum Cell {
 pub struct Column {
     /// Its name.
     pub name: String,
-    /// The unit of its numbers: "ns", "bytes", "" where there is none.
+    /// The unit of its numbers: "ns", "bytes", "share" of parts of 1, which are shown in per cent, "" where there is none.
     pub unit: String,
+}
+
+impl Column {
+    /// Makes a column of its name and its unit.
+    pub fn new(name: impl Into<String>, unit: impl Into<String>) -> Self {
+        Self { name: name.into(), unit: unit.into() }
+    }
 }
 
 /// Rows of cells.

@@ -2,6 +2,7 @@
 
 use rhumb_method::{Compared, Effect, Finding, adjust};
 use rhumb_study_report::ControlKind;
+use rhumb_study_report::format::{change, interval};
 
 use super::*;
 
@@ -82,11 +83,11 @@ fn of_positive(effect: &Effect, bytes: usize) -> (bool, String) {
             format!("{chase} {more:.0} % longer in pages of 4 KiB than in pages of 2 MiB, as it must."),
         );
     }
-    let (low, high) = ends(effect);
     let verdict = format!(
-        "{chase} {:+.1} % (between {low:+.1} and {high:+.1} %) in pages of 4 KiB against pages of 2 MiB, where it must take \
+        "{chase} {} ({}) in pages of 4 KiB against pages of 2 MiB, where it must take \
          longer: this study could not see an effect of the TLB.",
-        100.0 * (effect.ratio - 1.0)
+        change(effect.ratio),
+        shown(effect)
     );
     (false, verdict)
 }
@@ -97,11 +98,10 @@ fn of_positive(effect: &Effect, bytes: usize) -> (bool, String) {
 /// The control fails, too, if it could not have seen a large effect: a machine that is too busy proves nothing by its
 /// silence.
 pub fn of_negative(subject: &str, effect: &Effect) -> (bool, String) {
-    let off = 100.0 * (effect.ratio - 1.0);
-    let (low, high) = ends(effect);
+    let (off, interval) = (change(effect.ratio), shown(effect));
     if effect.p_adjusted <= LEVEL && (effect.ratio - 1.0).abs() > HARMLESS {
         let verdict = format!(
-            "{subject} differed by {off:+.1} % (between {low:+.1} and {high:+.1} %): other effects of this size may come \
+            "{subject} differed by {off} ({interval}): other effects of this size may come \
              from the place of the memory, or from other programs, too."
         );
         return (false, verdict);
@@ -110,7 +110,7 @@ pub fn of_negative(subject: &str, effect: &Effect) -> (bool, String) {
         Some(smallest) if smallest <= BLIND => {
             let smallest = 100.0 * smallest;
             let verdict = format!(
-                "{subject} showed no effect ({off:+.1} %, between {low:+.1} and {high:+.1} %), as it must; one of \
+                "{subject} showed no effect ({off}, {interval}), as it must; one of \
                  {smallest:.1} % would most likely have been seen."
             );
             (true, verdict)
@@ -126,9 +126,9 @@ pub fn of_negative(subject: &str, effect: &Effect) -> (bool, String) {
     }
 }
 
-/// Returns the ends of the adjusted interval, in percent off the baseline.
-fn ends(effect: &Effect) -> (f64, f64) {
+/// Returns the adjusted interval in words.
+fn shown(effect: &Effect) -> String {
     let (low, high) =
         effect.adjusted.map_or((effect.low, effect.high), |interval| (interval.low, interval.high));
-    (100.0 * (low - 1.0), 100.0 * (high - 1.0))
+    interval(low, high)
 }
