@@ -123,7 +123,9 @@ pub fn at_boot(now: &DirectMap, since: &Splits) -> Option<DirectMap> {
     let level3 = net(since.level3_splits, since.level3_collapses)?;
     // The larger page that a split at level 2 takes: 2 MiB, or 4 MiB on kernels that have those instead.
     let large = if now.mib_2.is_none() && now.mib_4.is_some() { MIB_4 } else { MIB_2 };
-    let add = |bytes: Option<u64>, change: i128| bytes.map(|bytes| (bytes as i128 + change).max(0) as u64);
+    let add = |bytes: Option<u64>, change: i128| {
+        bytes.map(|bytes| (bytes as i128 + change).clamp(0, u64::MAX.into()) as u64)
+    };
     let (from_level2, from_level3) = (level2 * i128::from(large), level3 * i128::from(GIB_1));
     Some(DirectMap {
         small: add(now.small, -from_level2),

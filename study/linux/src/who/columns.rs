@@ -87,9 +87,7 @@ impl Column {
     fn meaning(self) -> Option<&'static str> {
         match self {
             Inner => Some("INNER: the number in the process's own name space."),
-            Descriptors => Some(
-                "FD: descriptors; s: another process holds a file of them, too, which the total counts once.",
-            ),
+            Descriptors => Some("FD: descriptors."),
             Mappings => Some("MAP: mappings."),
             Touched => Some("TOUCHED: what has left the direct map."),
             Age => Some("AGE: of the oldest file."),
@@ -132,9 +130,12 @@ impl Columns {
         self.joined(|column| column.value(row, now_unix_s))
     }
 
-    /// Explains the columns that do not explain themselves.
-    pub(super) fn legend(&self) -> String {
-        self.0.iter().filter_map(|column| column.meaning()).collect::<Vec<_>>().join(" ")
+    /// Explains the columns that do not explain themselves, and the sign of shared files if `rows` have one.
+    pub(super) fn legend(&self, rows: &[Row]) -> String {
+        let is_shared = self.0.contains(&Descriptors) && rows.iter().any(|row| row.shared_files > 0);
+        let sign =
+            is_shared.then_some("s: another process holds one of the files, too; the total counts it once.");
+        self.0.iter().filter_map(|column| column.meaning()).chain(sign).collect::<Vec<_>>().join(" ")
     }
 
     fn joined(&self, text: impl Fn(Column) -> String) -> String {

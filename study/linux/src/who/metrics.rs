@@ -136,7 +136,7 @@ fn secret(page: &mut Page, survey: &Survey) {
         (
             "rhumb_secret_memory_descriptors",
             "Descriptors of secret memory in visible processes.",
-            rows.iter().map(|row| row.descriptors).sum::<u32>().into(),
+            total(rows.iter().map(|row| row.descriptors.into())) as f64,
         ),
         (
             "rhumb_secret_memory_size_bytes",

@@ -80,7 +80,7 @@ fn holders(page: &mut Page, survey: &Survey) {
     if rows.len() > HOLDERS {
         page.say(&format!("and {} more (--json lists them)", rows.len() - HOLDERS));
     }
-    page.say(&columns.legend());
+    page.say(&columns.legend(&rows));
     if let Some(unseen) = survey.unseen() {
         page.say(&format!("Of {}, {unseen}.", counted(survey.scan.processes as usize, "process")));
     }

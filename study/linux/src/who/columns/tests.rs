@@ -19,8 +19,9 @@ fn rows_fit_and_keep_what_matters() {
     }
     let wide = Columns::of(&rows, 100);
     assert!(wide.heading().contains("CONTAINER") && wide.heading().contains("INNER"));
-    assert!(wide.legend().contains("INNER: ") && wide.legend().contains("FD: "));
-    assert!(!Columns::of(&rows, 60).legend().contains("INNER"), "only what is shown");
+    assert!(wide.legend(&rows).contains("INNER: ") && wide.legend(&rows).contains("FD: "));
+    assert!(wide.legend(&rows).contains("s: another") && !wide.legend(&rows[..0]).contains("s: another"));
+    assert!(!Columns::of(&rows, 60).legend(&rows).contains("INNER"), "only what is shown");
     assert!(Columns::of(&rows, 0).heading().contains("SIZE"));
 }
 
