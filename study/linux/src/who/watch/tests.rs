@@ -72,7 +72,7 @@ fn a_study_that_ends_ends_the_watch() {
 fn a_reader_that_goes_ends_the_watch() {
     let session = Session::quiet(std::env::temp_dir());
     let mut looks = 0;
-    let seen = watch(&session, Duration::from_secs(3_600), None, Place::Error, || {
+    let seen = watch(&session, Duration::from_millis(1), Some(3), Place::Error, || {
         looks += 1;
         Ok((survey(), false))
     });
