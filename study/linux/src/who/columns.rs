@@ -4,7 +4,7 @@
 mod tests;
 
 use super::rows::Row;
-use super::show::{age, cut, plain, size};
+use super::show::{age, cut, even_size, plain};
 
 /// A column.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,8 +76,8 @@ impl Column {
             Command => plain(&row.command),
             Descriptors => format!("{}{}", row.descriptors, if row.shared_files > 0 { "s" } else { " " }),
             Mappings => row.mappings.to_string(),
-            Size => size(row.bytes),
-            Touched => row.touched_bytes.map_or_else(|| "?".to_owned(), size),
+            Size => even_size(row.bytes),
+            Touched => row.touched_bytes.map_or_else(|| "?".to_owned(), even_size),
             Age => row.since_unix_s.map_or_else(|| "?".to_owned(), |since| age(now_unix_s - since)),
             Container => row.container.as_deref().map_or_else(|| "-".to_owned(), plain),
         }

@@ -23,6 +23,8 @@ mod scan;
 pub(crate) mod show;
 pub(crate) mod study;
 pub mod survey;
+#[cfg(test)]
+mod tests;
 mod text;
 mod watch;
 

@@ -23,16 +23,25 @@ pub(crate) fn plain(name: &str) -> String {
     plain
 }
 
-/// Returns a size in the largest unit of which it has one, with one digit after the point.
+const UNITS: [(&str, u64); 6] = [
+    ("EiB", 1 << 60),
+    ("PiB", 1 << 50),
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+];
+
+/// Returns a size in the largest unit that leaves a whole number of it, or with one digit after the point.
 pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 6] = [
-        ("EiB", 1 << 60),
-        ("PiB", 1 << 50),
-        ("TiB", 1 << 40),
-        ("GiB", 1 << 30),
-        ("MiB", 1 << 20),
-        ("KiB", 1 << 10),
-    ];
+    match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
+        Some((name, unit)) if bytes.is_multiple_of(unit) => format!("{} {name}", bytes / unit),
+        _ => even_size(bytes),
+    }
+}
+
+/// Returns a size with one digit after the point, whatever it is, as rows of a table need it.
+pub(crate) fn even_size(bytes: u64) -> String {
     match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
         None => format!("{bytes} B"),
         Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),

@@ -6,7 +6,7 @@ mod tests;
 use rhumb_study_report::{Cell, Column, Extent, MemoryMap, Omission, Study, Table};
 
 use super::rows::{rows, user};
-use super::show::{counted, page, size};
+use super::show::{counted, even_size, page};
 use super::survey::{ProgramsSource, Survey};
 use crate::proc::counters::{DirectMap, at_boot};
 use crate::proc::kernel::kind_name;
@@ -86,9 +86,9 @@ fn holders(survey: &Survey) -> Table {
         true => survey.none_seen(),
         false => format!(
             "{} of secret memory in {}, {} of it touched; a file that several processes hold counts once.{}",
-            size(scan.secret_bytes()),
+            even_size(scan.secret_bytes()),
             counted(scan.files.len(), "file"),
-            size(scan.touched_bytes()),
+            even_size(scan.touched_bytes()),
             survey.unseen().map_or(String::new(), |unseen| format!(" Of the processes, {unseen}.")),
         ),
     };
@@ -136,7 +136,7 @@ fn splits(survey: &Survey) -> Table {
     });
     let columns = [("counter", ""), ("since boot", ""), ("for each hour since boot", "")];
     let caption = match survey.splits.table_bytes() {
-        Some(bytes) => format!("Splits that no merge took back cost {} of page tables.", size(bytes)),
+        Some(bytes) => format!("Splits that no merge took back cost {} of page tables.", even_size(bytes)),
         None => "This kernel does not count splits.".to_owned(),
     };
     table("splits", "Splits and merges of the direct map", &columns, rows.collect(), caption)
@@ -201,7 +201,7 @@ fn programs(survey: &Survey) -> Table {
         ProgramsSource::Descriptors(why) => format!("those that processes hold ({why})"),
     };
     let areas = survey.areas.map_or(String::new(), |areas| {
-        format!(" Pages of their machine code: {}.", size(areas.bpf_code_bytes))
+        format!(" Pages of their machine code: {}.", even_size(areas.bpf_code_bytes))
     });
     let caption = format!("{}, {source}.{areas}", counted(survey.programs.len(), "program"));
     let columns = [
@@ -225,7 +225,7 @@ fn modules(survey: &Survey) -> Table {
             format!(
                 "{}, {} together. Their code is read-only, which splits pages before Linux 6.13.",
                 counted(modules.len(), "module"),
-                size(all)
+                even_size(all)
             )
         }
     };

@@ -6,7 +6,7 @@ mod tests;
 use super::columns::Columns;
 use super::reasons::State;
 use super::rows::rows;
-use super::show::{self, counted, folded, plain, size};
+use super::show::{self, counted, even_size, folded, plain};
 use super::survey::{ProgramsSource, Survey};
 use crate::proc::counters::at_boot;
 use crate::proc::total;
@@ -69,10 +69,10 @@ fn holders(page: &mut Page, survey: &Survey) {
     }
     page.head(&format!(
         "SECRET MEMORY: {} in {} of {}, {} touched",
-        size(survey.scan.secret_bytes()),
+        even_size(survey.scan.secret_bytes()),
         counted(survey.scan.files.len(), "file"),
         counted(rows.len(), "process"),
-        size(survey.scan.touched_bytes()),
+        even_size(survey.scan.touched_bytes()),
     ));
     let columns = Columns::of(&rows, page.width);
     page.line(&columns.heading());
@@ -91,7 +91,7 @@ fn direct_map(page: &mut Page, survey: &Survey) {
     if total == 0 {
         return;
     }
-    page.head(&format!("DIRECT MAP: {}", size(total)));
+    page.head(&format!("DIRECT MAP: {}", even_size(total)));
     page.line(&format!("  {:<8} {:>10} {:>8} {:>18}", "pages", "now", "share", "after boot (est.)"));
     let boot = at_boot(&survey.map, &survey.splits);
     for (bytes, now) in survey.map.by_size() {
@@ -99,16 +99,16 @@ fn direct_map(page: &mut Page, survey: &Survey) {
         page.line(&format!(
             "  {:<8} {:>10} {:>6.2} % {:>18}",
             show::page(Some(bytes)),
-            size(now),
+            even_size(now),
             now as f64 * 100.0 / total as f64,
-            boot.map_or_else(|| "?".to_owned(), |(_, bytes)| size(bytes)),
+            boot.map_or_else(|| "?".to_owned(), |(_, bytes)| even_size(bytes)),
         ));
     }
     if let Some(memory) = survey.memory_bytes.filter(|memory| *memory < total) {
         page.say(&format!(
             "MemTotal is {}: the map's counters include holes and device ranges that Linux maps, and MemTotal leaves out \
              memory that firmware and the kernel itself took at boot.",
-            size(memory)
+            even_size(memory)
         ));
     }
     match (survey.splits.splits(), survey.splits.table_bytes()) {
@@ -119,7 +119,7 @@ fn direct_map(page: &mut Page, survey: &Survey) {
                 "{} since boot{rate}, {}; {} of page tables",
                 counted(splits as usize, "split"),
                 counted(survey.splits.collapses() as usize, "merge"),
-                size(tables)
+                even_size(tables)
             ));
         }
         _ => page.say("this kernel does not count splits"),
@@ -138,9 +138,13 @@ fn others(page: &mut Page, survey: &Survey) {
     let programs = counted(survey.programs.len(), "BPF program");
     page.say(&match (&survey.programs_source, survey.areas) {
         (ProgramsSource::Kernel, Some(areas)) => {
-            format!("{programs}, {} of machine code in {} of pages", size(jited), size(areas.bpf_code_bytes))
+            format!(
+                "{programs}, {} of machine code in {} of pages",
+                even_size(jited),
+                even_size(areas.bpf_code_bytes)
+            )
         }
-        (ProgramsSource::Kernel, None) => format!("{programs}, {} of machine code", size(jited)),
+        (ProgramsSource::Kernel, None) => format!("{programs}, {} of machine code", even_size(jited)),
         (ProgramsSource::Beginning, _) => {
             format!(
                 "{programs} or more: the time did not suffice for the kernel's whole list (--limit SECONDS)"
@@ -151,14 +155,14 @@ fn others(page: &mut Page, survey: &Survey) {
     match &survey.modules {
         Some(modules) => {
             let bytes = total(modules.iter().map(|module| module.bytes));
-            page.say(&format!("{}, {}", counted(modules.len(), "module"), size(bytes)));
+            page.say(&format!("{}, {}", counted(modules.len(), "module"), even_size(bytes)));
         }
         None => page.say("no modules, or not visible"),
     }
     for guest in survey.scan.guests.iter().take(GUESTS) {
         let bytes = total(guest.files.values().copied());
         let command = plain(&guest.process.command);
-        page.say(&format!("guest memory: {} of {command} ({})", size(bytes), guest.process.pid));
+        page.say(&format!("guest memory: {} of {command} ({})", even_size(bytes), guest.process.pid));
     }
     if survey.scan.guests.len() > GUESTS {
         page.say(&format!("and guest memory of {} more", survey.scan.guests.len() - GUESTS));

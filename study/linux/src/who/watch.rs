@@ -14,7 +14,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwins
 use super::columns::Columns;
 use super::print;
 use super::rows::{Row, rows};
-use super::show::{counted, cut, folded, page, plain, size};
+use super::show::{counted, cut, even_size, folded, page, plain};
 use super::survey::Survey;
 use crate::error::Error;
 
@@ -108,13 +108,13 @@ fn changes(last: &Survey, survey: &Survey) -> Vec<String> {
     for (pid, row) in &new {
         let command = plain(&row.command);
         match old.get(pid) {
-            None => changes.push(format!("+ {command} ({pid}) holds {}", size(row.bytes))),
+            None => changes.push(format!("+ {command} ({pid}) holds {}", even_size(row.bytes))),
             Some(before) if before.bytes != row.bytes || before.touched_bytes != row.touched_bytes => {
-                let touched = |row: &Row| row.touched_bytes.map_or_else(|| "?".to_owned(), size);
+                let touched = |row: &Row| row.touched_bytes.map_or_else(|| "?".to_owned(), even_size);
                 changes.push(format!(
                     "~ {command} ({pid}) holds {} instead of {}, touched {} instead of {}",
-                    size(row.bytes),
-                    size(before.bytes),
+                    even_size(row.bytes),
+                    even_size(before.bytes),
                     touched(row),
                     touched(before),
                 ));
@@ -146,12 +146,12 @@ fn short(survey: &Survey, last: Option<&Survey>) -> String {
     format!(
         "{:.0} 4K {} 2M→4K {} 1G→2M {} secret {} in {}, {} touched",
         survey.unix_s,
-        survey.map.small.map_or_else(|| "?".to_owned(), size),
+        survey.map.small.map_or_else(|| "?".to_owned(), even_size),
         of(|survey| survey.splits.level2_splits),
         of(|survey| survey.splits.level3_splits),
-        size(survey.scan.secret_bytes()),
+        even_size(survey.scan.secret_bytes()),
         counted(survey.scan.holders.len(), "process"),
-        size(survey.scan.touched_bytes()),
+        even_size(survey.scan.touched_bytes()),
     )
 }
 
@@ -175,7 +175,7 @@ fn screen(
         lines.push(format!(
             "{:<6} {:>10} {:>6.2} %  {}{}",
             page(Some(bytes)),
-            size(now),
+            even_size(now),
             share * 100.0,
             "█".repeat(filled),
             "·".repeat(bar.saturating_sub(filled)),
@@ -194,9 +194,9 @@ fn screen(
         true => survey.none_seen(),
         false => format!(
             "{} in {}, {} touched{}",
-            size(survey.scan.secret_bytes()),
+            even_size(survey.scan.secret_bytes()),
             counted(survey.scan.files.len(), "file"),
-            size(survey.scan.touched_bytes()),
+            even_size(survey.scan.touched_bytes()),
             survey.unseen().map_or(String::new(), |unseen| format!("; of the processes, {unseen}")),
         ),
     };
