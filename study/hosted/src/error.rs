@@ -1,6 +1,7 @@
 //! The errors of a hosted study. Memory or pages that are merely missing are omissions, and no errors.
 
 use rhumb_hosted::EnterError;
+use rhumb_study_report::format;
 
 /// Why a hosted study could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -11,7 +12,9 @@ pub enum Error {
     NoMemory,
     /// The system has too little memory for one direct map.
     #[error(
-        "{available_mib} MiB of memory are available, and {needed_mib} MiB are needed; free some, or choose a smaller --memory"
+        "{} of memory are available, and {} are needed; free some, or choose a smaller --memory",
+        mebibytes(*available_mib),
+        mebibytes(*needed_mib)
     )]
     TooLittle {
         /// The memory that the system has.
@@ -45,4 +48,9 @@ pub enum Error {
     /// A trial failed.
     #[error("{0}")]
     Trial(String),
+}
+
+/// Returns a size in words, however large.
+fn mebibytes(count: u64) -> String {
+    format::bytes(count as f64 * f64::from(1 << 20))
 }

@@ -46,7 +46,7 @@ mod workload;
 
 use std::time::{Duration, Instant};
 
-use rhumb_study_report::{Kind, Study};
+use rhumb_study_report::{Kind, Study, format};
 use rhumb_study_system::{Rounds, Session, available_bytes, measure_machine};
 
 use crate::arms::Arms;
@@ -69,8 +69,8 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let program = Program::new(options, session.quick, available)?;
     let mut study = session.begin_study(Kind::Hosted);
     session.say(format!(
-        "This takes about {} s, {} direct maps of {} at a time, and leaves nothing behind.",
-        program.time.as_secs(),
+        "This takes about {}, {} direct maps of {} at a time, and leaves nothing behind.",
+        format::span(program.time.as_secs_f64()),
         program.at_once,
         sized(program.bytes)
     ));

@@ -43,7 +43,7 @@ fn an_arm_that_is_not_what_it_claims_is_refused() {
 #[test]
 fn a_part_of_a_gibibyte_is_refused() {
     let refusal = Backing::new(Pages::Gib, 1536 << 20, 1).unwrap_err();
-    assert_eq!(refusal.why, "1536 MiB is no whole number of 1-GiB pages");
+    assert_eq!(refusal.why, "1.50 GiB is no whole number of 1-GiB pages");
 }
 
 #[test]
