@@ -161,6 +161,26 @@ impl Compared {
         self.sides.iter().filter(|side| side.void.is_none()).count()
     }
 
+    /// Returns a sentence for each study that proves nothing, and then for each that is to be trusted less. Of a fleet, the
+    /// first are named and the others are counted.
+    fn remarks(&self) -> (Vec<String>, Vec<String>) {
+        let few = |mut remarks: Vec<String>, says: &str| {
+            if remarks.len() > FEW {
+                let rest = remarks.split_off(FEW).len();
+                remarks.push(format!("{} more {says}.", number(rest as f64)));
+            }
+            remarks
+        };
+        let void = |side: &Side| Some(format!("{} proves nothing. {}", side.label, side.void.as_deref()?));
+        let void = self.sides.iter().filter_map(void).collect();
+        let doubtful = self.sides.iter().filter(|side| side.void.is_none() && !side.doubts.is_empty());
+        let doubtful = doubtful.map(|side| format!("{}: {}.", side.label, side.doubts.join(", ")));
+        (
+            few(void, "prove nothing"),
+            few(doubtful.collect(), "ended early or are too noisy for small effects"),
+        )
+    }
+
     /// Returns the rows in which the machines disagree, the widest apart first.
     fn disagreements(&self) -> Vec<&Joined> {
         let mut rows: Vec<&Joined> = self.rows.iter().filter(|row| row.differs()).collect();

@@ -14,7 +14,7 @@ pub fn number(value: f64) -> String {
     }
     let size = value.abs();
     if size >= 1e15 || size > 0.0 && size < 1e-4 {
-        return format!("{value:.2e}");
+        return format!("{value:.2e}").replace('-', "−");
     }
     let digits = match size {
         _ if value == value.trunc() => 0,
@@ -119,6 +119,11 @@ pub fn change(ratio: f64) -> String {
 /// Returns an interval of ratios: "+1.2 % to +3.4 %".
 pub fn interval(low: f64, high: f64) -> String {
     format!("{} to {}", change(low), change(high))
+}
+
+/// Returns a probability: "1.25e−3".
+pub fn probability(p: f64) -> String {
+    if p.is_finite() { format!("{p:.2e}").replace('-', "−") } else { UNKNOWN.to_owned() }
 }
 
 /// Returns a span of time: "12 ms", "42 s", "3 min 20 s", "1 h 4 min".

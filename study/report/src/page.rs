@@ -150,7 +150,7 @@ fn glance(study: &Study) -> Markup {
             li.more { b { (count(Finding::More)) } (slower) }
             li.less { b { (count(Finding::Less)) } (faster) }
             li.unseen { b { (count(Finding::Unseen)) } "without an effect" }
-            @if let Some(seen) = detectable(&effects) { li { b { (share(seen.median)) } "is the effect that half of them would have seen" } }
+            @if let Some(seen) = detectable(&effects) { li { b { (share(seen.median)) } "is the smallest visible effect (median)" } }
         }
     }
 }

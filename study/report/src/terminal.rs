@@ -189,11 +189,8 @@ fn effects(study: &Study, screen: Screen) -> Vec<String> {
     if forest.iter().any(|line| line.contains('●')) {
         let is_time = all.iter().all(|one| is_time(&one.unit));
         let is_common = all.iter().all(|one| one.baseline == all[0].baseline);
-        let key = format!(
-            "●: effect; ─: its interval; right of ┊: {} than {}",
-            if is_time { "slower" } else { "costlier" },
-            if is_common { &all[0].baseline } else { "the baseline" }
-        );
+        let baseline = if is_common { &all[0].baseline } else { "the baseline" };
+        let key = key(&format!("{} than {baseline}", if is_time { "slower" } else { "costlier" }));
         lines.push(screen.paint(&screen.wrap(&key, 0), dim.clone()));
     }
     lines.extend(forest);
@@ -201,4 +198,9 @@ fn effects(study: &Study, screen: Screen) -> Vec<String> {
         lines.push(screen.paint(&format!("({} of {total}: both ends)", drawn.len()), dim));
     }
     lines
+}
+
+/// Returns the line that explains the drawings of effects, where those right of the line of no effect are `more`.
+pub(crate) fn key(more: &str) -> String {
+    format!("●: effect; ─: its interval; right of ┊: {more}")
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use rhumb_method::{Effect, quantile};
 
 use super::{Compared, FEW, Figure, Joined};
-use crate::format::{UNKNOWN, change, interval, quantity, share};
+use crate::format::{UNKNOWN, change, interval, probability, quantity, share};
 use crate::page::document;
 use crate::page::forest::{Group, Row, Scale, fleet, key, plot};
 use crate::page::tables::{rows, table};
@@ -18,15 +18,14 @@ const ENDS: usize = 5;
 /// Returns the page.
 pub(super) fn page(compared: &Compared) -> String {
     let (headline, detail) = compared.verdict();
+    let (void, doubtful) = compared.remarks();
     let body = html! {
         header {
             p.kicker { "Rhumb study · " (compared.sides.len()) " studies of kind " (compared.kind) }
             h1 { (headline) }
             p.standfirst { (detail) }
-            @for side in &compared.sides {
-                @if let Some(why) = &side.void { p.warning role="alert" { (side.label) " proves nothing. " (why) } }
-                @if !side.doubts.is_empty() { p.warning { (side.label) ": " (side.doubts.join(", ")) "." } }
-            }
+            @for remark in &void { p.warning role="alert" { (remark) } }
+            @for remark in &doubtful { p.warning { (remark) } }
         }
         main {
             @if !compared.rows.is_empty() {
@@ -163,7 +162,7 @@ fn effect_table(compared: &Compared, joined: &[&Joined]) -> Markup {
             cells.extend(row.quantiles.map_or(vec![UNKNOWN.to_owned(); 5], |all| all.map(change).to_vec()));
         }
         cells.push(row.pooled.map_or(UNKNOWN.to_owned(), |pooled| change(pooled.ratio)));
-        cells.push(row.p_same.map_or(UNKNOWN.to_owned(), |p| format!("{p:.2e}")));
+        cells.push(row.p_same.map_or(UNKNOWN.to_owned(), probability));
         cells.push(row.smallest_difference.map_or(UNKNOWN.to_owned(), share));
         cells
     });

@@ -4,7 +4,7 @@ use console::Style;
 
 use super::{Compared, FEW, Joined};
 use crate::format::{change, counted, interval};
-use crate::terminal::{Row, Scale, Screen, forest};
+use crate::terminal::{Row, Scale, Screen, forest, key};
 
 /// The most rows of which all machines are shown.
 const ROWS: usize = 12;
@@ -15,15 +15,10 @@ impl Compared {
         let (headline, detail) = self.verdict();
         let mut lines =
             vec![screen.paint(&screen.wrap(&headline, 0), Style::new().bold()), screen.wrap(&detail, 0)];
-        for side in &self.sides {
-            if let Some(why) = &side.void {
-                let text = format!("{} proves nothing. {why}", side.label);
-                lines.push(screen.paint(&screen.wrap(&text, 0), Style::new().bold().red()));
-            }
-            if !side.doubts.is_empty() {
-                let text = format!("{}: {}.", side.label, side.doubts.join(", "));
-                lines.push(screen.paint(&screen.wrap(&text, 0), Style::new().yellow()));
-            }
+        let (void, doubtful) = self.remarks();
+        let styles = [(void, Style::new().bold().red()), (doubtful, Style::new().yellow())];
+        for (remarks, style) in styles {
+            lines.extend(remarks.iter().map(|text| screen.paint(&screen.wrap(text, 0), style.clone())));
         }
         let mut rows = self.disagreements();
         rows.extend(
@@ -32,9 +27,17 @@ impl Compared {
         let total = rows.len();
         rows.truncate(ROWS);
         let scale = Scale::over(rows.iter().flat_map(|row| row.effects.iter().flatten()));
+        let start = lines.len();
         for row in &rows {
             lines.push(String::new());
             lines.extend(self.row(row, &scale, screen));
+        }
+        if lines[start..].iter().any(|line| line.contains('●')) {
+            lines.insert(
+                start,
+                screen.paint(&screen.wrap(&key("more than the baseline"), 0), Style::new().dim()),
+            );
+            lines.insert(start, String::new());
         }
         if total > ROWS {
             lines.push(String::new());

@@ -56,6 +56,7 @@ fn agreement_and_disagreement_are_told() {
         "{detail}"
     );
     let text = text(&apart);
+    assert!(text.contains("right of ┊: more than the baseline"), "{text}");
     assert!(text.contains("workload 1, 4-KiB pages against 1-GiB pages (they disagree)"), "{text}");
 }
 
@@ -200,6 +201,16 @@ fn studies_without_controls_are_left_out_and_others_marked() {
     {
         assert!(text.contains(says), "{text}");
     }
+}
+
+#[test]
+fn a_fleet_of_doubtful_studies_has_few_remarks() {
+    let mut studies: Vec<Study> = (0..50).map(|index| on(&format!("host {index}"), &[1.0])).collect();
+    for study in &mut studies {
+        study.noise.as_mut().unwrap().hopeless = true;
+    }
+    let text = text(&compare(&studies).unwrap());
+    assert!(text.contains("42 more ended early or are too noisy") && text.lines().count() < 20, "{text}");
 }
 
 #[test]

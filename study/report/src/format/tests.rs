@@ -12,7 +12,7 @@ fn numbers_have_few_digits_and_groups() {
         (12.345, "12.3"),
         (0.01234, "0.0123"),
         (1e300, "1.00e300"),
-        (1e-9, "1.00e-9"),
+        (1e-9, "1.00e−9"),
         (f64::NAN, "–"),
         (f64::INFINITY, "–"),
     ];
@@ -36,6 +36,8 @@ fn sizes_and_times_are_scaled() {
     assert_eq!(quantity(1028.0, "KiB"), "1.00 MiB");
     assert_eq!(quantity(512.0, "MiB"), "512 MiB");
     assert_eq!(quantity(0.0309, "share"), "3.1 %");
+    assert_eq!(probability(0.00125), "1.25e−3");
+    assert_eq!(probability(f64::NAN), "–");
     assert_eq!(span(0.0), "0 s");
     assert_eq!(span(0.0001), "<1 ms");
     assert_eq!(span(0.012), "12 ms");

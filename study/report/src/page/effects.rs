@@ -6,7 +6,7 @@ use rhumb_method::median;
 use super::forest::{Group, Row, Scale, key, plot};
 use super::tables::rows;
 use crate::conditions::{own, shared};
-use crate::format::{UNKNOWN, change, interval, quantity, share};
+use crate::format::{UNKNOWN, change, interval, probability, quantity, share};
 use crate::schema::{Comparison, Study};
 
 /// Returns the figure of all comparisons; nothing where there are none.
@@ -97,7 +97,7 @@ fn table(study: &Study) -> Markup {
                     .and_then(|effect| effect.adjusted)
                     .map(|adjusted| interval(adjusted.low, adjusted.high)),
             ),
-            number(effect.map(|effect| format!("{:.2e}", effect.p_adjusted))),
+            number(effect.map(|effect| probability(effect.p_adjusted))),
             number(effect.and_then(|effect| effect.smallest_detectable).map(share)),
             one.baseline_samples.len().to_string(),
         ]
