@@ -118,6 +118,9 @@ pub(crate) struct Drift {
 }
 
 impl Drift {
+    /// No drift: all differences are noise or effects.
+    pub(crate) const NONE: Self = Self { common: 0.0, common_freedom: 1.0, own: 0.0, own_freedom: 1.0 };
+
     /// Estimates the drifts from phases in which nothing was changed.
     pub(crate) fn of<'a>(phases: impl IntoIterator<Item = &'a Phase>) -> Self {
         let mut squares = Vec::new();

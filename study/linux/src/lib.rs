@@ -11,6 +11,7 @@
 //! | `breaking`, `frames`, `ramfs` | splits by secret pages; the places of pages; files that lie beside secret pages |
 //! | `workloads`, `programs`, `children` | system calls and real programs that are measured |
 //! | `phases`, `drift`, `results` | before and after in blocks; effects whose intervals hold the machine's drift |
+//! | `controls` | comparisons that may show no effect, judged together |
 //! | `placed` | cached pages in broken and in whole blocks, by turns |
 //! | `transition` | the cost of a page that becomes secret |
 #![deny(unsafe_code)]
@@ -24,6 +25,7 @@ mod amount;
 mod breaking;
 mod children;
 mod consent;
+mod controls;
 mod drift;
 mod frames;
 mod phases;

@@ -8,18 +8,19 @@ use std::collections::BTreeMap;
 use rhumb_method::adjust::holm;
 use rhumb_method::summary::Summary;
 use rhumb_method::{Effect, Stopped};
-use rhumb_study_report::format::change;
 use rhumb_study_report::{
-    Bar, Bars, Cell, Column, Comparison, Control, ControlKind, Curve, MemoryMap, Point, Series, Study, Table,
+    Bar, Bars, Cell, Column, Comparison, Curve, MemoryMap, Point, Series, Study, Table,
 };
 
 use crate::breaking::{Broken, Ended, Moment};
+use crate::controls;
 use crate::drift::{Difference, Drift, Phase};
 use crate::phases::{Measured, Subject};
 use crate::proc::Root;
 use crate::who::show::{page, size};
 use crate::who::study::by_size;
 use crate::who::survey::listing;
+use crate::workloads::reference;
 
 /// The share of intervals that hold the true ratio.
 const CONFIDENCE: f64 = 0.95;
@@ -58,17 +59,21 @@ pub(crate) fn picture(study: &mut Study, root: &Root, moment: &Moment, name: &st
     });
 }
 
-/// Fills a study with all phases. The first one has the whole map.
+/// Fills a study with all phases, of which the first has the whole map, and with the controls of these and those `by_turns`.
 pub(crate) fn fill(
     study: &mut Study,
     before: &Moment,
     steps: &[Step],
     subjects: &[Subject],
     measured: &[(String, Measured)],
+    by_turns: Vec<Comparison>,
 ) {
-    let phases: Vec<&Phase> = measured.iter().map(|(_, one)| &one.phase).collect();
-    let drift = Drift::of(phases.iter().copied());
-    study.controls.extend(controls(subjects, measured));
+    let phases: Vec<Phase> =
+        measured.iter().map(|(_, one)| controls::of_kernel(&one.phase, subjects)).collect();
+    let drift = Drift::of(&phases);
+    let judged = controls::judge(subjects, measured, by_turns);
+    study.controls.extend(judged.controls);
+    study.notes.extend(judged.notes);
     compare(study, subjects, measured, drift);
     study.curves.extend(dose(before, steps, subjects, measured, drift));
     study.tables.push(workloads(subjects, measured));
@@ -90,76 +95,15 @@ pub(crate) fn fill(
     }
 }
 
-/// Compares the halves of each phase, with the drift of the other phases, or none where there is no other phase.
-fn controls(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Control> {
-    let mut found: Vec<(usize, usize, Effect)> = Vec::new();
-    for (index, (_, one)) in measured.iter().enumerate() {
-        let others =
-            measured.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, (_, one))| &one.phase);
-        // With no other phase, its own halves must do: then the control sees a workload that drifts more than the rest.
-        let drift = if measured.len() > 1 { Drift::of(others) } else { Drift::of([&one.phase]) };
-        for subject in 0..subjects.len() {
-            if let Some(difference) = Difference::of_halves(&one.phase, subject, drift) {
-                found.push((index, subject, difference.effect(CONFIDENCE)));
-            }
-        }
-    }
-    let adjusted = holm(&found.iter().map(|(_, _, effect)| effect.p).collect::<Vec<f64>>());
-    // A control for each phase: the workload that differs most is shown.
-    let mut controls: BTreeMap<usize, Control> = BTreeMap::new();
-    let mut least: BTreeMap<usize, f64> = BTreeMap::new();
-    for ((index, subject, mut effect), p) in found.into_iter().zip(adjusted) {
-        effect.p_adjusted = p;
-        if least.get(&index).is_some_and(|least| *least <= effect.p) {
-            continue;
-        }
-        least.insert(index, effect.p);
-        let (name, one) = &measured[index];
-        let blocks = &one.phase.blocks[subject];
-        let half = blocks.len() / 2;
-        let passed = p > 1.0 - CONFIDENCE;
-        let verdict = match passed {
-            true => {
-                format!("Halves of the phase with {name} show no effect, as they must; {}.", seen(&effect))
-            }
-            false => format!(
-                "Halves of the phase with {name} differ by {} in {}, though nothing was changed: the machine drifts.",
-                change(effect.ratio),
-                subjects[subject].id
-            ),
-        };
-        let comparison = Comparison {
-            id: format!("control/halves/{index}"),
-            family: "The same against the same".to_owned(),
-            workload: format!("{}, the workload that differs most", subjects[subject].words),
-            baseline: format!("first half, {name}"),
-            arm: format!("second half, {name}"),
-            conditions: BTreeMap::new(),
-            unit: "ns".to_owned(),
-            baseline_samples: blocks[..half].to_vec(),
-            arm_samples: blocks[blocks.len() - half..].to_vec(),
-            effect: Some(effect),
-            stopped: Stopped::Rounds,
-        };
-        controls.insert(index, Control { kind: ControlKind::Negative, comparison, passed, verdict });
-    }
-    controls.into_values().collect()
-}
-
-/// Says how large an effect would have been seen, so that a control that could see none does not pass in silence.
-pub(crate) fn seen(effect: &Effect) -> String {
-    match effect.smallest_detectable {
-        Some(share) => format!("one of {:.1} % would most likely have been seen", share * 100.0),
-        None => "but the machine is too noisy for any to be seen".to_owned(),
-    }
-}
-
 /// Compares the last phase with the first, and adjusts these comparisons together with those that took turns.
 fn compare(study: &mut Study, subjects: &[Subject], measured: &[(String, Measured)], drift: Drift) {
     let by_turns = study.comparisons.len();
     let mut differences = Vec::new();
     if let [(whole, first), .., (broken, last)] = measured {
         for (index, subject) in subjects.iter().enumerate() {
+            if subject.id == reference::ID {
+                continue;
+            }
             let blocks = |one: &Measured| one.phase.blocks.get(index).cloned().unwrap_or_default();
             let (baseline_samples, arm_samples) = (blocks(first), blocks(last));
             if baseline_samples.is_empty() || arm_samples.is_empty() {

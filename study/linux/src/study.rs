@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use clap::Args;
-use rhumb_study_report::{Kind, Omission, Study};
+use rhumb_study_report::{Comparison, Kind, Omission, Study};
 use rhumb_study_system::counters::{self, Counters};
 use rhumb_study_system::{Rounds, Scratch, Session, measure_machine};
 
@@ -56,7 +56,7 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     let root = Root::system();
     let mut study = session.begin_study(Kind::Linux);
     let before = Moment::now(&root)?;
-    let blocks = if session.quick { 8 } else { 16 };
+    let blocks = if session.quick { 12 } else { 24 };
     announce(options, blocks, session);
     let may_break = may_break(&root, options, &before, session);
     let scratch =
@@ -67,106 +67,152 @@ pub fn run(options: &Options, session: &Session) -> Result<Study, Error> {
     };
     measure_machine(session, &mut study, Rounds { number: blocks, remedy });
     let programs = if options.no_programs { WithPrograms::No } else { WithPrograms::Yes };
-    let mut phases = Phases::new(session, sizes(&root, session), scratch.path(), blocks, programs);
-    let mut counters = Counters::open().map_err(|omission| study.omissions.push(omission)).ok();
-    let mut measured: Vec<(String, Measured)> = Vec::new();
-    let mut steps: Vec<Step> = Vec::new();
+    let phases = Phases::new(session, sizes(&root, session), scratch.path(), blocks, programs);
+    let counters = Counters::open().map_err(|omission| study.omissions.push(omission)).ok();
     results::picture(&mut study, &root, &before, "before");
+    let mut course =
+        Course { root, session, study, before, phases, counters, measured: Vec::new(), steps: Vec::new() };
+    match may_break {
+        Err(omission) => {
+            course.measure("whole map", &BTreeSet::new());
+            course.study.omissions.push(omission);
+            Ok(course.end(Vec::new()))
+        }
+        Ok(()) => {
+            let by_turns = course.before_and_after(options);
+            Ok(course.end(by_turns))
+        }
+    }
+}
 
-    let mut loads = Vec::new();
-    let mut measure = |name: &str, broken: &BTreeSet<u64>, counters: &mut Option<Counters>| {
-        measured.push((name.to_owned(), phases.measure(name, broken, counters.as_mut())));
-        if let Some(load) =
-            root.proc("loadavg").ok().and_then(|text| Some(text.split(' ').next()?.to_owned()))
-        {
-            loads.push(format!(
+/// The study on its way.
+struct Course<'a> {
+    root: Root,
+    session: &'a Session,
+    study: Study,
+    before: Moment,
+    phases: Phases<'a>,
+    counters: Option<Counters>,
+    measured: Vec<(String, Measured)>,
+    steps: Vec<Step>,
+}
+
+impl Course<'_> {
+    /// Measures a phase, and notes the machine's load.
+    fn measure(&mut self, name: &str, broken: &BTreeSet<u64>) {
+        let phase = self.phases.measure(name, broken, self.counters.as_mut());
+        self.measured.push((name.to_owned(), phase));
+        let text = self.root.proc("loadavg").unwrap_or_default();
+        if let Some(load) = text.split(' ').next().filter(|load| !load.is_empty()) {
+            self.study.notes.push(format!(
                 "The load average was {load} at the end of the phase with {name}. The study alone makes 1; where other \
                  programs came or went between phases, before and after differ by them."
             ));
         }
-    };
-    measure("whole map", &BTreeSet::new(), &mut counters);
-    match may_break {
-        Err(omission) => study.omissions.push(omission),
-        Ok(()) => {
-            let whole = Whole::take(&root).map_err(|omission| study.omissions.push(omission)).ok();
-            let mut broken = BTreeSet::new();
-            if !options.no_transition && !session.is_ending() {
-                match transition::measure(&root, session) {
-                    Ok((times, blocks)) => {
-                        transition::fill(&mut study, &times);
-                        broken.extend(blocks);
-                    }
-                    Err(error) => study.omissions.push(Omission {
-                        part: "cost of a page that becomes secret".to_owned(),
-                        why: format!("{error}."),
-                        remedy: "Free some memory, or raise the limit of locked memory (`ulimit -l`)."
-                            .to_owned(),
-                    }),
-                }
+    }
+
+    /// Measures the whole map, breaks it step by step, and measures again. Returns the controls by turns.
+    fn before_and_after(&mut self, options: &Options) -> Vec<Comparison> {
+        let session = self.session;
+        // The files in whole blocks are taken at two times, before and after the first phase.
+        let whole = Whole::take(&self.root);
+        self.measure("whole map", &BTreeSet::new());
+        let whole = whole.and_then(Whole::take_again).map_err(|omission| self.study.omissions.push(omission));
+        let mut broken = BTreeSet::new();
+        if !options.no_transition && !session.is_ending() {
+            broken.extend(self.transition());
+        }
+        let wanted = options.amount.of(self.before.map.total());
+        for step in 1..=options.steps {
+            let share = f64::from(step) / f64::from(options.steps);
+            let target = self.before.small() + (wanted as f64 * share) as u64;
+            if session.is_ending() || !self.step(target, &mut broken) {
+                break;
             }
-            let wanted = options.amount.of(before.map.total());
-            for step in 1..=options.steps {
-                if session.is_ending() {
-                    break;
-                }
-                let target =
-                    before.small() + (wanted as f64 * f64::from(step) / f64::from(options.steps)) as u64;
-                let task = session.task("Breaking the direct map");
-                let result = break_map(&root, target, session, &task);
-                drop(task);
-                match result {
-                    Ok(done) => {
-                        broken.extend(&done.blocks);
-                        let name = results::name(&before, &done.after);
-                        results::picture(&mut study, &root, &done.after, &name);
-                        let is_last = !done.reached();
-                        steps.push(Step { name: name.clone(), wanted: target, broken: done });
-                        measure(&name, &broken, &mut counters);
-                        if is_last {
-                            break;
-                        }
-                    }
-                    Err(error) => {
-                        study.omissions.push(broken_omission(&error));
-                        break;
-                    }
-                }
+        }
+        let Ok(whole) = whole else { return Vec::new() };
+        if session.is_ending() || self.steps.is_empty() {
+            return Vec::new();
+        }
+        match placed::compare(&self.root, &whole, &broken, session) {
+            Ok(placed) => {
+                self.study.comparisons.extend(placed.comparisons);
+                placed.controls
             }
-            if let Some(whole) = whole.filter(|_| !session.is_ending() && !steps.is_empty()) {
-                match placed::compare(&root, &whole, &broken, session) {
-                    Ok(placed) => {
-                        study.comparisons.extend(placed.comparisons);
-                        study.controls.extend(placed.controls);
-                    }
-                    Err(omission) => study.omissions.push(omission),
-                }
+            Err(omission) => {
+                self.study.omissions.push(omission);
+                Vec::new()
             }
         }
     }
-    study.omissions.extend(std::mem::take(&mut phases.omissions));
-    study.notes.extend(loads);
-    results::fill(&mut study, &before, &steps, &phases.subjects, &measured);
-    let readings: Vec<_> = measured
-        .iter_mut()
-        .flat_map(|(name, one)| {
-            std::mem::take(&mut one.readings)
-                .into_iter()
-                .map(move |(id, operations, seen)| (format!("{id}, {name}"), operations, seen))
-        })
-        .collect();
-    if !readings.is_empty() {
-        study.tables.push(counters::table("counters", "Hardware counters for each operation", &readings));
+
+    /// Measures the cost of single pages, and returns the blocks that this broke.
+    fn transition(&mut self) -> BTreeSet<u64> {
+        match transition::measure(&self.root, self.session) {
+            Ok((times, blocks)) => {
+                transition::fill(&mut self.study, &times);
+                blocks.into_iter().collect()
+            }
+            Err(error) => {
+                self.study.omissions.push(Omission {
+                    part: "cost of a page that becomes secret".to_owned(),
+                    why: format!("{error}."),
+                    remedy: "Free some memory, or raise the limit of locked memory (`ulimit -l`).".to_owned(),
+                });
+                BTreeSet::new()
+            }
+        }
     }
-    session.end_study(&mut study);
-    Ok(study)
+
+    /// Breaks the map until `target` bytes are in small pages, and measures a phase. Returns whether that much was reached.
+    fn step(&mut self, target: u64, broken: &mut BTreeSet<u64>) -> bool {
+        let task = self.session.task("Breaking the direct map");
+        let result = break_map(&self.root, target, self.session, &task);
+        drop(task);
+        match result {
+            Ok(done) => {
+                broken.extend(&done.blocks);
+                let name = results::name(&self.before, &done.after);
+                results::picture(&mut self.study, &self.root, &done.after, &name);
+                let reached = done.reached();
+                self.steps.push(Step { name: name.clone(), wanted: target, broken: done });
+                self.measure(&name, broken);
+                reached
+            }
+            Err(error) => {
+                self.study.omissions.push(broken_omission(&error));
+                false
+            }
+        }
+    }
+
+    /// Returns the study with its results, judged.
+    fn end(mut self, by_turns: Vec<Comparison>) -> Study {
+        let mut study = self.study;
+        study.omissions.extend(std::mem::take(&mut self.phases.omissions));
+        results::fill(&mut study, &self.before, &self.steps, &self.phases.subjects, &self.measured, by_turns);
+        let readings: Vec<_> = self
+            .measured
+            .iter_mut()
+            .flat_map(|(name, one)| {
+                std::mem::take(&mut one.readings)
+                    .into_iter()
+                    .map(move |(id, operations, seen)| (format!("{id}, {name}"), operations, seen))
+            })
+            .collect();
+        if !readings.is_empty() {
+            study.tables.push(counters::table("counters", "Hardware counters for each operation", &readings));
+        }
+        self.session.end_study(&mut study);
+        study
+    }
 }
 
 /// Says how long the study will take, at most.
 fn announce(options: &Options, blocks: u32, session: &Session) {
     let phases = f64::from(1 + options.steps);
     let time = sample(session);
-    let workloads = 8.0 * 7.0 * time.as_secs_f64() + if session.quick { 0.5 } else { 2.0 };
+    let workloads = 9.0 * 7.0 * time.as_secs_f64() + if session.quick { 0.5 } else { 2.0 };
     let programs = if options.no_programs { 0.0 } else { 7.0 };
     let seconds =
         phases * f64::from(blocks) * (workloads + programs) + if session.quick { 60.0 } else { 240.0 };

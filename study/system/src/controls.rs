@@ -24,7 +24,7 @@ use crate::memory::available_bytes;
 use crate::session::Session;
 use buffer::{Buffer, Fault};
 
-pub use judge::of_negative;
+pub use judge::{LEVEL, of_negative};
 
 #[cfg(test)]
 mod tests;

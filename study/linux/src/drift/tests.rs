@@ -69,7 +69,7 @@ impl Machine {
 }
 
 /// No drift.
-const NONE: Drift = Drift { common: 0.0, common_freedom: 1.0, own: 0.0, own_freedom: 1.0 };
+const NONE: Drift = Drift::NONE;
 
 const QUIET: Machine = Machine { workloads: 8, blocks: 12, noise: 0.02, drift: 0.0, effect: 0.0 };
 

@@ -49,7 +49,7 @@ fn step(broken: u64, ended: Ended) -> Step {
 
 fn study(measured: &[(String, Measured)], steps: &[Step]) -> Study {
     let mut study = Session::quiet(std::env::temp_dir()).begin_study(Kind::Linux);
-    fill(&mut study, &moment(1), steps, &subjects(), measured);
+    fill(&mut study, &moment(1), steps, &subjects(), measured, Vec::new());
     study
 }
 

@@ -6,6 +6,7 @@
 //! | [`channels`] | pipes, UNIX sockets, TCP on the loopback device |
 //! | [`inodes`] | `stat` over many files |
 //! | [`processes`] | page faults, `fork` with exit |
+//! | [`reference`] | work that no direct map can touch: a control |
 //!
 //! A workload is made once, and keeps its memory until the study ends. A sample repeats its operation for a short time,
 //! and gives nanoseconds for each.
@@ -14,6 +15,7 @@ pub(crate) mod cached;
 pub(crate) mod channels;
 pub(crate) mod inodes;
 pub(crate) mod processes;
+pub(crate) mod reference;
 
 #[cfg(test)]
 mod tests;
@@ -105,7 +107,7 @@ pub(crate) struct Sizes {
 /// Makes all workloads. `scratch` is a folder for their files. Those that this machine lacks are omissions.
 pub(crate) fn all(sizes: &Sizes, scratch: &Path, seed: u64) -> (Vec<Timed>, Vec<Omission>) {
     type Maker<'a> = Box<dyn Fn() -> io::Result<Box<dyn Workload>> + 'a>;
-    let makers: [(&str, Maker<'_>); 8] = [
+    let makers: [(&str, Maker<'_>); 9] = [
         ("pread-64b", Box::new(|| boxed(cached::Pread::new(sizes.cached_bytes, cached::Length::Line, seed)))),
         ("pread-4k", Box::new(|| boxed(cached::Pread::new(sizes.cached_bytes, cached::Length::Page, seed)))),
         ("pipe-4k", Box::new(|| boxed(channels::Channel::pipe()))),
@@ -113,6 +115,7 @@ pub(crate) fn all(sizes: &Sizes, scratch: &Path, seed: u64) -> (Vec<Timed>, Vec<
         ("tcp-4k", Box::new(|| boxed(channels::Channel::tcp()))),
         ("stat", Box::new(|| boxed(inodes::Stat::new(scratch, sizes.files, seed)))),
         ("fault", Box::new(|| boxed(Ok(processes::Faults)))),
+        (reference::ID, Box::new(|| boxed(Ok(reference::Reference::new(seed))))),
         ("fork", Box::new(|| boxed(processes::Forks::new(sizes.forked_bytes)))),
     ];
     let mut timed = Vec::new();

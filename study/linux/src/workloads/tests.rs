@@ -11,7 +11,7 @@ const SIZES: Sizes =
 fn each_workload_gives_a_positive_time() {
     let scratch = tempfile::tempdir().expect("a folder");
     let (mut timed, omissions) = all(&SIZES, scratch.path(), 1);
-    assert_eq!(timed.len() + omissions.len(), 8);
+    assert_eq!(timed.len() + omissions.len(), 9);
     assert!(timed.len() >= 6, "{omissions:?}");
     for one in &mut timed {
         let ns = one.sample().expect("a sample");

@@ -11,7 +11,7 @@ mod tests;
 
 /// The level at which the negative control sees an effect. It is stricter than that of the comparisons, because a control
 /// that fails takes the whole study with it, and one good study in 20 would be too many.
-const LEVEL: f64 = 0.01;
+pub const LEVEL: f64 = 0.01;
 
 /// An effect of the same against the same up to this share is harmless: it is smaller than any that a study claims.
 const HARMLESS: f64 = 0.01;
