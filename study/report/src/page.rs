@@ -56,7 +56,7 @@ pub(crate) fn page(study: &Study) -> Result<String, Error> {
     let tables = html! {
         @if study.tables.iter().any(|table| !table.rows.is_empty()) {
             section {
-                h2 { (if study.kind == Kind::Who { "Holders" } else { "Tables" }) }
+                h2 { (if study.kind == Kind::Who { "Holders and counters" } else { "Tables" }) }
                 @for (index, table) in study.tables.iter().enumerate().filter(|(_, table)| !table.rows.is_empty()) { (tables::figure(table, index)) }
             }
         }
