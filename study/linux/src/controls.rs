@@ -104,14 +104,15 @@ fn halves_id(index: usize) -> String {
     format!("control/halves/{index}")
 }
 
-/// Compares the halves of each phase, with the drift of the other phases, or its own where there is no other.
+/// Compares the halves of each phase, with the drift of the other phases, or of all where others are fewer than two.
 fn halves(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Case> {
     let kernel: Vec<Phase> = measured.iter().map(|(_, one)| of_kernel(&one.phase, subjects)).collect();
     let mut cases = Vec::new();
     for (index, (name, one)) in measured.iter().enumerate() {
         let others = kernel.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, phase)| phase);
-        // With no other phase, its own halves must do: then the control sees a workload that drifts more than the rest.
-        let drift = if kernel.len() > 1 { Drift::of(others) } else { Drift::of([&kernel[index]]) };
+        // One other phase tells too little of the drift, and none tells nothing. Then the phase's own halves help: the
+        // control sees a workload that drifts more than the rest.
+        let drift = if kernel.len() > 2 { Drift::of(others) } else { Drift::of(&kernel) };
         for subject in 0..subjects.len() {
             let Some(difference) = Difference::of_halves(&one.phase, subject, drift) else { continue };
             let blocks = &one.phase.blocks[subject];

@@ -21,7 +21,7 @@
 //! deviations from its phase's median counts as that far.
 //!
 //! **Control.** Each phase's halves are also compared with each other by the same rules, with a drift that is taken from the
-//! *other* phases. No such comparison may find an effect.
+//! *other* phases, where there are two of them. No such comparison may find an effect.
 
 #[cfg(test)]
 mod tests;

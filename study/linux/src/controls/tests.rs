@@ -61,12 +61,22 @@ impl Machine {
 
     /// Returns the share of 300 simulated studies of which at least one control fails.
     fn failures(self, seed: u64) -> f64 {
+        self.failures_of(3, seed)
+    }
+
+    /// The same of studies of two or three phases.
+    fn failures_of(self, count: usize, seed: u64) -> f64 {
         let mut random = Pcg64Mcg::seed_from_u64(seed);
         let studies = 300;
         let failed = (0..studies).filter(|_| {
-            let phases = self.phases(&mut random);
+            let mut phases = self.phases(&mut random);
+            phases.truncate(count);
             let controls = judge(&subjects(), &phases, vec![by_turns(0.02, 1.0, &mut random)]).controls;
-            assert_eq!(controls.len(), 3 + 2 + 1, "halves of each phase, two changes, one by turns");
+            assert_eq!(
+                controls.len(),
+                count + (count - 1) + 1,
+                "halves of each phase, changes between them, one by turns"
+            );
             controls.iter().any(|control| !control.passed)
         });
         failed.count() as f64 / f64::from(studies)
@@ -98,6 +108,8 @@ fn good_studies_pass_nearly_always_also_with_an_effect() {
     assert!(quick <= 0.03, "{quick} of quick studies");
     let long = Machine { blocks: 24, ..IDLE }.failures(2);
     assert!(long <= 0.03, "{long} of long studies");
+    let one_step = IDLE.failures_of(2, 13);
+    assert!(one_step <= 0.03, "{one_step} of studies with one step");
     let effect = Machine { effect: 0.2, ..IDLE }.failures(3);
     assert!(effect <= 0.03, "{effect} of studies with an effect of the map");
 }
