@@ -19,7 +19,7 @@ pub(super) fn answer(study: &Study) -> (Tone, String, String) {
         None => "The holders of secret memory could not be seen.".to_owned(),
     };
     let mut detail = study.maps.last().map(of_map).unwrap_or_default();
-    if let Some(table) = holders.filter(|table| !table.rows.is_empty() && !table.caption.is_empty()) {
+    if let Some(table) = holders.filter(|table| !table.caption.is_empty()) {
         detail = format!("{detail} {}", crate::format::sentence(&table.caption));
     }
     if detail.is_empty() {
