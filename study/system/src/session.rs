@@ -202,17 +202,16 @@ impl Drop for Task<'_> {
     }
 }
 
-/// Returns the command line, with the program's name instead of its path, which says much of a machine and nothing of
-/// the study.
+/// Returns the command line, with the last part of each path that begins at the root: the rest says much of a machine
+/// and nothing of the study.
 fn command() -> Vec<String> {
-    let mut words: Vec<String> =
-        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    if let Some(program) = words.first_mut()
-        && let Some(name) = program.rsplit('/').next()
-    {
-        *program = name.to_owned();
-    }
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
     words
+        .map(|word| match (word.starts_with('/'), word.rsplit('/').find(|part| !part.is_empty())) {
+            (true, Some(last)) => last.to_owned(),
+            _ => word,
+        })
+        .collect()
 }
 
 /// Writes how long the work goes on, where its beginning tells.
