@@ -75,6 +75,9 @@ impl Tree {
                     let text = fs::read_to_string(root.join(&path))
                         .with_context(|| format!("cannot read {}", path.display()))?;
                     tree.files.insert(path.to_string_lossy().into_owned(), text);
+                } else if [".html", ".json", ".png", ".svg"].iter().any(|end| name.ends_with(end)) {
+                    // Pages link to them. Machines write them, so that their words are not checked.
+                    tree.files.insert(path.to_string_lossy().into_owned(), String::new());
                 }
             }
         }
