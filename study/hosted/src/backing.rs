@@ -215,7 +215,8 @@ impl Backing {
                     _ => format!("the system does not have {pages} free {}s ({error})", page_of(size)),
                 },
                 format!(
-                    "Run the study as root, or write the number to /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages."
+                    "Run the study as root, or write the number to /sys/kernel/mm/hugepages/hugepages-{kib}kB/nr_hugepages; \
+                     where memory is too fragmented for that, reserve pages at boot (hugepagesz={kib}K hugepages={pages})."
                 ),
             )
         })?;
