@@ -11,7 +11,7 @@
 //! All of them follow the rule of [`of_negative`]: an effect fails a control at the level of 0.01 for all controls
 //! together, where it is larger than 1 %, and a control that could not have seen one of 25 % fails, too. A half of the
 //! level is for the last kind, the other half for the first two. A control that fails makes the whole study void, also
-//! what was compared by turns: a machine that changes meanwhile is no place for a study.
+//! the comparisons by turns, because nothing can be concluded on a machine that changes meanwhile.
 
 #[cfg(test)]
 mod tests;

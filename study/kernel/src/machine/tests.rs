@@ -15,7 +15,7 @@ impl Scratch {
         Self(path)
     }
 
-    /// Writes a program that stands for QEMU.
+    /// Writes a program that takes the place of QEMU.
     fn program(&self, text: &str) -> PathBuf {
         let path = self.0.join("qemu");
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
