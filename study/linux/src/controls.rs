@@ -2,7 +2,7 @@
 //!
 //! Three comparisons may show no effect, because nothing that they compare differs in the map:
 //!
-//! - **Halves** of each phase, for each workload: the map did not change meanwhile.
+//! - **Halves** of each phase, in the mean of all workloads: the map did not change meanwhile.
 //! - **The reference** ([`reference`](crate::workloads::reference)) before and after: no direct map can touch it. Halves
 //!   are blind to a change that comes just between two phases, such as a program that begins there; the reference sees
 //!   it. A change of 2 % that is seen fails the control, and one of 5 % also where noise may be the reason.
@@ -24,7 +24,7 @@ use rhumb_study_report::format::change;
 use rhumb_study_report::{Comparison, Control, ControlKind};
 use rhumb_study_system::controls::{LEVEL, of_negative};
 
-use crate::drift::{Difference, Drift, Phase};
+use crate::drift::{BLOCKS_AT_LEAST, Difference, Drift, Phase, means};
 use crate::phases::{Measured, Subject};
 use crate::workloads::reference;
 
@@ -45,21 +45,14 @@ const CONFIDENCE: f64 = 0.95;
 struct Case {
     /// The control that it belongs to.
     control: String,
-    /// The workload.
-    subject: usize,
+    /// The workload's name, and its words.
+    workload: (String, String),
+    /// The comparison in words that a verdict begins with.
+    claim: String,
     difference: Difference,
     effect: Effect,
     /// The two sides: their names and samples.
     sides: [(String, Vec<f64>); 2],
-}
-
-/// The controls of a study, and what else they tell.
-#[derive(Debug, Default)]
-pub(crate) struct Judged {
-    /// The controls.
-    pub(crate) controls: Vec<Control>,
-    /// Sentences on workloads that the controls could not see.
-    pub(crate) notes: Vec<String>,
 }
 
 /// Returns a phase without the reference, which tells nothing of how the kernel's work drifts.
@@ -78,58 +71,50 @@ pub(crate) fn judge(
     subjects: &[Subject],
     measured: &[(String, Measured)],
     by_turns: Vec<Comparison>,
-) -> Judged {
-    let mut cases = halves(subjects, measured);
+) -> Vec<Control> {
+    let halves = halves(subjects, measured);
+    let count = halves.len();
+    let mut cases = halves;
     cases.extend(changes(subjects, measured));
     adjust(&mut cases);
-    let mut judged = Judged::default();
-    for (index, (name, _)) in measured.iter().enumerate() {
-        let id = halves_id(index);
-        let of_phase: Vec<&Case> = cases.iter().filter(|case| case.control == id).collect();
-        judged.controls.extend(of_halves(&of_phase, name, subjects, &mut judged.notes));
-    }
-    for case in cases.iter().filter(|case| subjects[case.subject].id == reference::ID) {
-        if case.control.starts_with(REFERENCE) {
-            judged.controls.push(of_reference(case, subjects));
-        }
-    }
-    judged.controls.extend(of_turns(by_turns));
-    judged
+    let (halves, changes) = cases.split_at(count);
+    let judged = halves.iter().map(|case| case.control(of_negative(&case.claim, &case.effect)));
+    judged.chain(changes.iter().map(of_reference)).chain(of_turns(by_turns)).collect()
 }
 
 /// The controls' names begin with this.
 const REFERENCE: &str = "control/reference/";
 
-fn halves_id(index: usize) -> String {
-    format!("control/halves/{index}")
-}
-
-/// Compares the halves of each phase, with the drift of the other phases, or of all where others are fewer than two.
+/// Compares the halves of each phase in the mean of all workloads. A phase that was interrupted early has none.
 fn halves(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Case> {
-    let kernel: Vec<Phase> = measured.iter().map(|(_, one)| of_kernel(&one.phase, subjects)).collect();
-    let mut cases = Vec::new();
-    for (index, (name, one)) in measured.iter().enumerate() {
-        let others = kernel.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, phase)| phase);
-        // One other phase tells too little of the drift, and none tells nothing. Then the phase's own halves help: the
-        // control sees a workload that drifts more than the rest.
-        let drift = if kernel.len() > 2 { Drift::of(others) } else { Drift::of(&kernel) };
-        for subject in 0..subjects.len() {
-            let Some(difference) = Difference::of_halves(&one.phase, subject, drift) else { continue };
-            let blocks = &one.phase.blocks[subject];
-            let half = blocks.len() / 2;
-            cases.push(Case {
-                control: halves_id(index),
-                subject,
-                difference,
-                effect: difference.effect(CONFIDENCE),
-                sides: [
-                    (format!("first half, {name}"), blocks[..half].to_vec()),
-                    (format!("second half, {name}"), blocks[blocks.len() - half..].to_vec()),
-                ],
-            });
-        }
-    }
-    cases
+    let (names, phases): (Vec<(usize, &str)>, Vec<Phase>) = measured
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, one))| one.phase.blocks.iter().any(|blocks| blocks.len() >= BLOCKS_AT_LEAST))
+        .map(|(index, (name, one))| ((index, name.as_str()), of_kernel(&one.phase, subjects)))
+        .unzip();
+    let means = means(&phases);
+    let drift = Drift::of_small(&means);
+    let case = |((index, name), phase): (&(usize, &str), &Phase)| {
+        let difference = Difference::of_halves(phase, drift)?;
+        let blocks = phase.blocks.first()?;
+        let half = blocks.len() / 2;
+        Some(Case {
+            control: format!("control/halves/{index}"),
+            workload: (
+                "mean".to_owned(),
+                "the geometric mean of all workloads, the quiet ones counting more".to_owned(),
+            ),
+            claim: format!("The mean of all workloads in both halves of the phase with {name}"),
+            difference,
+            effect: difference.effect(CONFIDENCE),
+            sides: [
+                (format!("first half, {name}"), blocks[..half].to_vec()),
+                (format!("second half, {name}"), blocks[blocks.len() - half..].to_vec()),
+            ],
+        })
+    };
+    names.iter().zip(&means).filter_map(case).collect()
 }
 
 /// Compares the reference of each later phase with that of the first. Drift is taken for nothing, because it is what the
@@ -143,7 +128,10 @@ fn changes(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Case> {
         let difference = Difference::between(&first.phase, &one.phase, subject, Drift::NONE)?;
         Some(Case {
             control: format!("{REFERENCE}{}", index + 1),
-            subject,
+            workload: (subjects[subject].id.clone(), subjects[subject].words.clone()),
+            claim: format!(
+                "User-space work in the phases with {name} and {later}, which no direct map can touch,"
+            ),
             difference,
             effect: difference.effect(CONFIDENCE),
             sides: [
@@ -168,7 +156,8 @@ fn adjust(cases: &mut [Case]) {
 
 impl Case {
     /// Returns this case as a control with its verdict.
-    fn control(&self, subjects: &[Subject], workload: String, (passed, verdict): (bool, String)) -> Control {
+    fn control(&self, (passed, verdict): (bool, String)) -> Control {
+        let (id, workload) = self.workload.clone();
         let [(baseline, baseline_samples), (arm, arm_samples)] = self.sides.clone();
         let comparison = Comparison {
             id: self.control.clone(),
@@ -176,7 +165,7 @@ impl Case {
             workload,
             baseline,
             arm,
-            conditions: BTreeMap::from([("workload".to_owned(), subjects[self.subject].id.clone())]),
+            conditions: BTreeMap::from([("workload".to_owned(), id)]),
             unit: "ns".to_owned(),
             baseline_samples,
             arm_samples,
@@ -187,42 +176,9 @@ impl Case {
     }
 }
 
-/// Judges the halves of a phase. The workload that differs most is shown. A few workloads may be too noisy to be seen: a
-/// note names them. If most of them are, the control is blind, and fails.
-fn of_halves(cases: &[&Case], name: &str, subjects: &[Subject], notes: &mut Vec<String>) -> Option<Control> {
-    let verdict = |case: &Case| {
-        let words = format!("{} in both halves of the phase with {name}", subjects[case.subject].id);
-        of_negative(&words, &case.effect)
-    };
-    let least = |cases: &[&'_ Case]| -> Option<usize> {
-        (0..cases.len()).min_by(|one, other| cases[*one].effect.p.total_cmp(&cases[*other].effect.p))
-    };
-    let (failed, passed): (Vec<&Case>, Vec<&Case>) = cases.iter().copied().partition(|case| !verdict(case).0);
-    let (differ, blind): (Vec<&Case>, Vec<&Case>) =
-        failed.into_iter().partition(|case| case.effect.p_adjusted <= LEVEL);
-    if !blind.is_empty() {
-        let ids: Vec<&str> = blind.iter().map(|case| subjects[case.subject].id.as_str()).collect();
-        notes.push(format!(
-            "In the phase with {name}, halves varied too much for a control of {}: an effect that is seen there may as well \
-             be drift.",
-            ids.join(", ")
-        ));
-    }
-    let shown = match () {
-        () if !differ.is_empty() => differ,
-        () if 2 * blind.len() > cases.len() => blind,
-        () => passed,
-    };
-    let case = shown[least(&shown)?];
-    let words = format!("{}, the workload that differs most", subjects[case.subject].words);
-    Some(case.control(subjects, words, verdict(case)))
-}
-
 /// Judges the reference.
-fn of_reference(case: &Case, subjects: &[Subject]) -> Control {
-    let [(first, _), (later, _)] = &case.sides;
-    let words =
-        format!("User-space work in the phases with {first} and {later}, which no direct map can touch,");
+fn of_reference(case: &Case) -> Control {
+    let words = &case.claim;
     let off = case.effect.ratio - 1.0;
     let is_seen = case.effect.p_adjusted <= LEVEL;
     let changed = change(case.effect.ratio);
@@ -240,9 +196,9 @@ fn of_reference(case: &Case, subjects: &[Subject]) -> Control {
             );
             (true, verdict)
         }
-        () => of_negative(&words, &case.effect),
+        () => of_negative(words, &case.effect),
     };
-    case.control(subjects, subjects[case.subject].words.clone(), verdict)
+    case.control(verdict)
 }
 
 /// Judges the controls that took turns: those that have an effect at all.

@@ -71,9 +71,7 @@ pub(crate) fn fill(
     let phases: Vec<Phase> =
         measured.iter().map(|(_, one)| controls::of_kernel(&one.phase, subjects)).collect();
     let drift = Drift::of(&phases);
-    let judged = controls::judge(subjects, measured, by_turns);
-    study.controls.extend(judged.controls);
-    study.notes.extend(judged.notes);
+    study.controls.extend(controls::judge(subjects, measured, by_turns));
     compare(study, subjects, measured, drift);
     study.curves.extend(dose(before, steps, subjects, measured, drift));
     study.tables.push(workloads(subjects, measured));
@@ -83,14 +81,18 @@ pub(crate) fn fill(
         study.bars.push(tables(before, steps));
         study.notes.push(
             "The map cannot be mended, so before and after do not take turns: intervals of before against after hold the \
-             drift that halves of each phase showed. Data of all workloads were made anew for each block."
+             drift that pieces of each phase showed. Data of all workloads were made anew for each block."
                 .to_owned(),
         );
+        // A quarter of a phase, in blocks; drift between two of them goes on for two thirds of their length.
+        let quarter = phases.first().and_then(|phase| phase.blocks.iter().map(Vec::len).max()).unwrap_or(0)
+            as f64
+            / 4.0;
         study.notes.push(format!(
-            "Between halves of phases, all workloads together drifted by {:.2} %, and each of them besides by {:.1} times \
+            "Between quarters of a phase, all workloads together drifted by {:.2} %, and each of them besides by {:.1} times \
              its noise.",
-            (drift.common.sqrt().exp() - 1.0) * 100.0,
-            drift.own.sqrt(),
+            ((drift.common * quarter * 2.0 / 3.0).sqrt().exp() - 1.0) * 100.0,
+            (drift.own / 3.0).sqrt() * quarter,
         ));
     }
 }

@@ -33,7 +33,7 @@ struct Machine {
 }
 
 /// The blocks of a phase with `--quick`.
-const IDLE: Machine = Machine { blocks: 12, noise: 0.03, drift: 0.001, effect: 0.0, load: 0.0 };
+const IDLE: Machine = Machine { blocks: 24, noise: 0.03, drift: 0.001, effect: 0.0, load: 0.0 };
 
 impl Machine {
     fn phases(self, random: &mut Pcg64Mcg) -> Vec<(String, Measured)> {
@@ -71,7 +71,7 @@ impl Machine {
         let failed = (0..studies).filter(|_| {
             let mut phases = self.phases(&mut random);
             phases.truncate(count);
-            let controls = judge(&subjects(), &phases, vec![by_turns(0.02, 1.0, &mut random)]).controls;
+            let controls = judge(&subjects(), &phases, vec![by_turns(0.02, 1.0, &mut random)]);
             assert_eq!(
                 controls.len(),
                 count + (count - 1) + 1,
@@ -106,7 +106,7 @@ fn by_turns(noise: f64, ratio: f64, random: &mut Pcg64Mcg) -> Comparison {
 fn good_studies_pass_nearly_always_also_with_an_effect() {
     let quick = IDLE.failures(1);
     assert!(quick <= 0.03, "{quick} of quick studies");
-    let long = Machine { blocks: 24, ..IDLE }.failures(2);
+    let long = Machine { blocks: 60, drift: 0.0006, ..IDLE }.failures(2);
     assert!(long <= 0.03, "{long} of long studies");
     let one_step = IDLE.failures_of(2, 13);
     assert!(one_step <= 0.03, "{one_step} of studies with one step");
@@ -125,7 +125,7 @@ fn a_machine_that_changes_between_phases_fails_the_reference() {
     assert!(failures > 0.95, "{failures}");
     let mut random = Pcg64Mcg::seed_from_u64(8);
     let phases = Machine { load: 0.3, ..IDLE }.phases(&mut random);
-    let controls = judge(&subjects(), &phases, Vec::new()).controls;
+    let controls = judge(&subjects(), &phases, Vec::new());
     let failed: Vec<&Control> = controls.iter().filter(|control| !control.passed).collect();
     assert!(failed.iter().all(|control| control.comparison.id.starts_with(REFERENCE)), "halves are alike");
     assert_eq!(failed.len(), 2);
@@ -136,32 +136,54 @@ fn a_machine_that_changes_between_phases_fails_the_reference() {
 fn a_machine_on_which_nothing_can_be_seen_fails() {
     let failures = Machine { noise: 0.5, ..IDLE }.failures(9);
     assert!(failures > 0.95, "{failures}");
-    // Halves that could see nothing below 53 % are blind, and are no good control.
+    // Halves that could see nothing below 25 % are blind, and are no good control.
     let mut random = Pcg64Mcg::seed_from_u64(10);
-    let phases = Machine { noise: 0.15, ..IDLE }.phases(&mut random);
+    let phases = Machine { noise: 0.5, ..IDLE }.phases(&mut random);
     let judged = judge(&subjects(), &phases, Vec::new());
-    for control in
-        judged.controls.iter().filter(|control| control.comparison.id.starts_with("control/halves"))
-    {
+    for control in judged.iter().filter(|control| control.comparison.id.starts_with("control/halves")) {
         assert!(!control.passed && control.verdict.contains("would have been seen"), "{}", control.verdict);
     }
-    assert!(judged.notes[0].contains("work-0"), "{:?}", judged.notes);
 }
 
 #[test]
-fn one_noisy_workload_is_noted_and_does_not_void_the_study() {
+fn one_noisy_workload_does_not_void_the_study() {
     let mut random = Pcg64Mcg::seed_from_u64(11);
     let mut phases = IDLE.phases(&mut random);
     for (_, one) in &mut phases {
         one.phase.blocks[0].iter_mut().for_each(|value| *value *= (0.5 * normal(&mut random)).exp());
     }
     let judged = judge(&subjects(), &phases, Vec::new());
-    assert!(judged.controls.iter().all(|control| control.passed), "{:?}", judged.controls);
-    assert!(
-        judged.notes.iter().any(|note| note.contains("work-0") && !note.contains("work-1")),
-        "{:?}",
-        judged.notes
-    );
+    assert!(judged.iter().all(|control| control.passed), "{judged:?}");
+}
+
+#[test]
+fn a_program_that_begins_in_the_middle_of_a_phase_fails_the_study() {
+    let mut random = Pcg64Mcg::seed_from_u64(14);
+    let failed = (0..100).filter(|_| {
+        let mut phases = IDLE.phases(&mut random);
+        for blocks in &mut phases[1].1.phase.blocks {
+            let half = blocks.len() / 2;
+            blocks[half..].iter_mut().for_each(|value| *value *= 1.3);
+        }
+        judge(&subjects(), &phases, Vec::new()).iter().any(|control| !control.passed)
+    });
+    assert!(failed.count() >= 95);
+}
+
+#[test]
+fn phases_that_ended_early_and_workloads_that_failed_leave_the_rest_judged() {
+    let mut random = Pcg64Mcg::seed_from_u64(15);
+    let ids = |phases: &[(String, Measured)]| -> Vec<String> {
+        judge(&subjects(), phases, Vec::new()).into_iter().map(|control| control.comparison.id).collect()
+    };
+    let mut phases = IDLE.phases(&mut random);
+    phases[1].1.phase.blocks[0].truncate(1);
+    phases[2].1.phase.blocks[1].clear();
+    assert_eq!(ids(&phases).len(), 3 + 2, "halves of each phase, changes of the reference");
+    for blocks in &mut phases[2].1.phase.blocks {
+        blocks.truncate(3);
+    }
+    assert_eq!(ids(&phases), ["control/halves/0", "control/halves/1", "control/reference/1"]);
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Machine {
 /// No drift.
 const NONE: Drift = Drift::NONE;
 
-const QUIET: Machine = Machine { workloads: 8, blocks: 12, noise: 0.02, drift: 0.0, effect: 0.0 };
+const QUIET: Machine = Machine { workloads: 8, blocks: 24, noise: 0.02, drift: 0.0, effect: 0.0 };
 
 #[test]
 fn without_drift_and_effect_alarms_are_rare() {
@@ -108,19 +108,53 @@ fn a_planted_effect_is_found() {
     assert!((0.02..0.1).contains(&stated), "{stated}");
 }
 
+/// Returns the share of 1,000 studies in which the halves of the middle phase differ, in the mean of all workloads.
+fn halves_that_differ(machine: &Machine, seed: u64, change: impl Fn(&mut Phase)) -> f64 {
+    let mut random = Pcg64Mcg::seed_from_u64(seed);
+    let differ = (0..1_000).filter(|_| {
+        let mut phases = machine.phases(3, &mut random);
+        change(&mut phases[1]);
+        let means = means(&phases);
+        Difference::of_halves(&means[1], Drift::of_small(&means)).expect("blocks").p() < 0.05
+    });
+    differ.count() as f64 / 1_000.0
+}
+
 #[test]
-fn halves_of_a_phase_are_alike() {
+fn halves_of_a_phase_are_alike_and_a_change_in_the_middle_is_seen() {
     for (step, seed) in [(0.0, 8), (0.02, 9)] {
         let machine = Machine { drift: step, ..QUIET };
-        let mut random = Pcg64Mcg::seed_from_u64(seed);
-        let mut alarms = 0;
-        for _ in 0..1_000 {
-            let phases = machine.phases(3, &mut random);
-            let drift = Drift::of(&phases[1..]);
-            alarms += usize::from(Difference::of_halves(&phases[0], 0, drift).expect("blocks").p() < 0.05);
-        }
-        assert!(alarms <= 80, "a step of {step}: {alarms} of 1000");
+        let rate = halves_that_differ(&machine, seed, |_| ());
+        assert!(rate <= 0.07, "a step of {step}: {rate}");
+        let rate = halves_that_differ(&machine, seed, |phase| {
+            for blocks in &mut phase.blocks {
+                // The machine slows down from block to block: small pieces differ little, halves differ much.
+                for (block, value) in blocks.iter_mut().enumerate() {
+                    *value *= (0.02 * block as f64).exp();
+                }
+            }
+        });
+        assert!(step > 0.0 || rate > 0.9, "a phase that slows down: {rate}");
     }
+}
+
+#[test]
+fn a_machine_that_slows_down_on_and_on_raises_few_alarms() {
+    let mut random = Pcg64Mcg::seed_from_u64(10);
+    let mut alarms = 0;
+    for _ in 0..1_000 {
+        let mut phases = QUIET.phases(3, &mut random);
+        for (number, phase) in phases.iter_mut().enumerate() {
+            for blocks in &mut phase.blocks {
+                for (block, value) in blocks.iter_mut().enumerate() {
+                    *value *= (0.0015 * (block + 26 * number) as f64).exp();
+                }
+            }
+        }
+        let difference = Difference::between(&phases[0], &phases[2], 0, Drift::of(&phases));
+        alarms += usize::from(difference.expect("blocks").p() < 0.05);
+    }
+    assert!(alarms <= 150, "{alarms} of 1000");
 }
 
 #[test]
@@ -139,14 +173,18 @@ fn a_case_by_hand() {
     // The quantile of Student's distribution with 10 degrees of freedom for 95 % is 2.228 (any table).
     let effect = difference.effect(0.95);
     assert!((effect.low.ln() - (4.0 - 2.228 * 0.4f64.sqrt())).abs() < 1e-3, "{effect:?}");
-    // An own drift of once the noise of halves is 2 * 2 times the noise of phases without a gap.
-    let own =
-        Difference::between(&one, &other, 0, Drift { own: 1.0, own_freedom: 2.0, ..NONE }).expect("blocks");
-    assert!((own.deviation - (0.4f64 * 5.0).sqrt()).abs() < 1e-12);
+    // Phases of 6 blocks without a gap differ by 2 * 6 / 3 blocks of drift: an own one of 1 / 3 of a block's noise, which
+    // is 6 / 5, adds 4 * 6 / 15.
+    let drift = Drift { own: 1.0 / 3.0, own_freedom: 2.0, ..NONE };
+    let own = Difference::between(&one, &other, 0, drift).expect("blocks");
+    assert!((own.deviation - (0.4f64 + 1.6).sqrt()).abs() < 1e-12);
     assert!((own.freedom - 4.0 / (0.016 + 1.6f64.powi(2) / 2.0)).abs() < 1e-9, "{own:?}");
-    // A common drift doubles as well.
-    let common = Difference::between(&one, &other, 0, Drift { common: 0.3, ..NONE }).expect("blocks");
+    // A common drift adds as many blocks, and 6 more where the gap is as long as a phase.
+    let common = Difference::between(&one, &other, 0, Drift { common: 0.15, ..NONE }).expect("blocks");
     assert!((common.deviation - 1.0).abs() < 1e-12);
+    let late = Phase { began_s: 12.0, ended_s: 18.0, ..other };
+    let common = Difference::between(&one, &late, 0, Drift { common: 0.15, ..NONE }).expect("blocks");
+    assert!((common.deviation - 1.9f64.sqrt()).abs() < 1e-12);
 }
 
 #[test]
@@ -160,5 +198,5 @@ fn too_few_blocks_and_no_numbers_give_nothing() {
     assert_eq!(Difference::between(&good, &good, 1, drift), None);
     let same = Difference::between(&good, &good, 0, drift).expect("blocks");
     assert!(same.p() > 0.99, "equal values are no effect");
-    assert_eq!(Drift::of([&good]), NONE);
+    assert_eq!(Drift::of(&[good]), NONE);
 }
