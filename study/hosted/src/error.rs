@@ -1,6 +1,7 @@
 //! The errors of a hosted study. Memory or pages that are merely missing are omissions, and no errors.
 
 use rhumb_hosted::EnterError;
+use rhumb_method::Failed;
 use rhumb_study_report::format;
 
 /// Why a hosted study could not go on.
@@ -45,9 +46,17 @@ pub enum Error {
     /// The system does not tell how much memory it has.
     #[error("the system does not tell how much memory is available; mount /proc")]
     Unknown,
+    /// The competing user space could not have its memory.
+    #[error("no memory for the competing user space: {why}; {remedy}")]
+    Rival {
+        /// The missing thing.
+        why: String,
+        /// How to get it.
+        remedy: String,
+    },
     /// A trial failed.
-    #[error("{0}")]
-    Trial(String),
+    #[error(transparent)]
+    Trial(#[from] Failed),
 }
 
 /// Returns a size in words, however large.

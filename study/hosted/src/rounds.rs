@@ -33,6 +33,7 @@ use self::pace::{Pace, next_repeats};
 use self::scope::Scope;
 use self::turn::Turn;
 use crate::arms::{Arm, Arms};
+use crate::backing::Refusal;
 use crate::data::world::Placement;
 use crate::error::Error;
 use crate::options::{Case, Program};
@@ -135,7 +136,7 @@ fn seed_of(seed: u64, turn: u32) -> u64 {
 }
 
 fn rival(user_space: UserSpace) -> Result<Option<Rival>, Error> {
-    Rival::new(user_space).map_err(|refusal| Error::Trial(refusal.to_string()))
+    Rival::new(user_space).map_err(|Refusal { why, remedy }| Error::Rival { why, remedy })
 }
 
 impl Measured {

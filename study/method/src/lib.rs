@@ -25,7 +25,7 @@ pub mod trial;
 pub use adjust::{Compared, adjust, holm, tested_levels};
 pub use effect::{Effect, Finding};
 pub use summary::{Interval, Summary, median, median_interval, pseudo_median, quantile, undisturbed_mean};
-pub use trial::{Arm, Plan, Stopped, Trial, Watch};
+pub use trial::{Arm, Failed, Plan, Stopped, Trial, Watch};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -65,6 +65,27 @@ pub enum Stopped {
     Cancelled,
 }
 
+/// The failure of a trial's sample.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum Failed {
+    /// An arm could not take its sample.
+    #[error("{arm}: {why}")]
+    Sample {
+        /// The arm's name.
+        arm: String,
+        /// The arm's words.
+        why: String,
+    },
+    /// A sample is not a positive number.
+    #[error("{arm}: {value} is not a positive number")]
+    NotPositive {
+        /// The arm's name.
+        arm: String,
+        /// The sample.
+        value: f64,
+    },
+}
+
 /// Sees how a trial goes, and may end it.
 pub trait Watch {
     /// Tells whether the user wants the study to end.
@@ -91,8 +112,8 @@ impl Trial {
     /// interval of its median is as narrow as was wanted.
     ///
     /// # Errors
-    /// The name of the arm that failed, and its words, or its sample that is not a positive number.
-    pub fn run(arms: &mut [Arm<'_>], plan: &Plan, watch: &dyn Watch) -> Result<Self, String> {
+    /// [`Failed`] with the first arm that could not take its sample, or whose sample is not a positive number.
+    pub fn run(arms: &mut [Arm<'_>], plan: &Plan, watch: &dyn Watch) -> Result<Self, Failed> {
         let began = Instant::now();
         let mut random = Pcg64Mcg::seed_from_u64(plan.seed);
         let mut order: Vec<usize> = (0..arms.len()).collect();
@@ -111,9 +132,9 @@ impl Trial {
                     return Ok(trial);
                 }
                 let arm = &mut arms[index];
-                let value = (arm.sample)().map_err(|error| format!("{}: {error}", arm.name))?;
+                let value = (arm.sample)().map_err(|why| Failed::Sample { arm: arm.name.clone(), why })?;
                 if !(value.is_finite() && value > 0.0) {
-                    return Err(format!("{}: {value} is not a positive number", arm.name));
+                    return Err(Failed::NotPositive { arm: arm.name.clone(), value });
                 }
                 values[index] = value;
             }

@@ -166,7 +166,7 @@ impl Chases {
         if let Ok(large) = large {
             arms.push(Arm::new("2-MiB pages", || Ok(large.follow(BATCHES))));
         }
-        let trial = Trial::run(&mut arms, &plan, watch).map_err(Fault::Trial)?;
+        let trial = Trial::run(&mut arms, &plan, watch)?;
         drop(arms);
         // The kernel may break and join pages at any time.
         large.as_ref().map_or(Ok(()), |large| large.memory().must_be_large())?;

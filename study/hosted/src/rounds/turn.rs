@@ -144,7 +144,7 @@ impl Turn<'_> {
             confidence: CONFIDENCE,
             seed: seed ^ (case.user_space as u64) << 8,
         };
-        let trial = Trial::run(&mut trial_arms, &plan, &Silent(self.task)).map_err(Error::Trial)?;
+        let trial = Trial::run(&mut trial_arms, &plan, &Silent(self.task))?;
         Ok((trial.stopped != Stopped::Cancelled).then(|| trial.samples.into_iter().flatten().collect()))
     }
 

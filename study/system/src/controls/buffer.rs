@@ -10,7 +10,7 @@ use std::ops::{Deref, DerefMut, Range};
 
 use memmap2::{Advice, MmapMut};
 use procfs::process::{MMapExtension, Process};
-use rhumb_method::Watch;
+use rhumb_method::{Failed, Watch};
 use zerocopy::FromBytes;
 
 #[cfg(test)]
@@ -43,8 +43,8 @@ pub(super) enum Fault {
     #[error("the kernel uses pages of 2 MiB where pages of 4 KiB were asked for")]
     Large,
     /// A sample was no time.
-    #[error("{0}")]
-    Trial(String),
+    #[error(transparent)]
+    Trial(#[from] Failed),
     /// The user ended the study.
     #[error("the study was ended")]
     Cancelled,
