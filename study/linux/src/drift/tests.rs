@@ -76,7 +76,7 @@ const QUIET: Machine = Machine { workloads: 8, blocks: 24, noise: 0.02, drift: 0
 #[test]
 fn without_drift_and_effect_alarms_are_rare() {
     for (phases, seed) in [(2, 1), (3, 2)] {
-        let rate = QUIET.alarms(phases, seed, |phases| Drift::of(phases));
+        let rate = QUIET.alarms(phases, seed, Drift::of);
         assert!((0.005..=0.055).contains(&rate), "{phases} phases: {rate}");
     }
 }
@@ -85,7 +85,7 @@ fn without_drift_and_effect_alarms_are_rare() {
 fn with_drift_alarms_are_rare_and_without_the_rules_they_are_not() {
     for (step, seed) in [(0.005, 3), (0.02, 4), (0.1, 5)] {
         let machine = Machine { drift: step, ..QUIET };
-        let rate = machine.alarms(3, seed, |phases| Drift::of(phases));
+        let rate = machine.alarms(3, seed, Drift::of);
         assert!(rate <= 0.065, "a step of {step}: {rate}");
         let naive = machine.alarms(3, seed, |_| NONE);
         assert!(
@@ -98,7 +98,7 @@ fn with_drift_alarms_are_rare_and_without_the_rules_they_are_not() {
 #[test]
 fn a_planted_effect_is_found() {
     let machine = Machine { effect: 0.05, ..QUIET };
-    let power = machine.alarms(3, 6, |phases| Drift::of(phases));
+    let power = machine.alarms(3, 6, Drift::of);
     assert!(power > 0.7, "{power}");
     // The effect that a study says it would have seen is seen in 8 of 10 cases, drift unknown.
     let mut random = Pcg64Mcg::seed_from_u64(7);
