@@ -46,6 +46,9 @@ macro_rules! const_fn {
     ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
         $(#[$attribute])* $visibility const fn $($rest)*
     };
+    ($(#[$attribute:meta])* $visibility:vis unsafe fn $($rest:tt)*) => {
+        $(#[$attribute])* $visibility const unsafe fn $($rest)*
+    };
 }
 
 /// Makes the function a `const fn`, except in a build for a model checker.
@@ -54,6 +57,9 @@ macro_rules! const_fn {
 macro_rules! const_fn {
     ($(#[$attribute:meta])* $visibility:vis fn $($rest:tt)*) => {
         $(#[$attribute])* $visibility fn $($rest)*
+    };
+    ($(#[$attribute:meta])* $visibility:vis unsafe fn $($rest:tt)*) => {
+        $(#[$attribute])* $visibility unsafe fn $($rest)*
     };
 }
 
