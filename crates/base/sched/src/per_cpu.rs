@@ -1,0 +1,70 @@
+//! [`PerCpu`]: what the scheduler keeps for one CPU.
+
+use rhumb_sync::Lock;
+use rhumb_sync::atomic::{AtomicBool, AtomicU64, Relaxed};
+
+use crate::field::{Number, Place};
+use crate::limits::Limits;
+use crate::run_queue::{Load, RunQueue};
+use crate::thread::{Thread, ThreadHome};
+use crate::timers::Timers;
+
+/// The scheduler's data of one CPU. The kernel has one for each CPU that may come online, on the CPU's own node.
+///
+/// ```text
+///   line 0, 1   the thread that runs, the one that was left; the queue and its lock   this CPU; wakers, balancers
+///   last line   the load                                                              written here, read by balancers
+/// ```
+#[repr(C, align(128))]
+pub struct PerCpu<K: ThreadHome> {
+    /// The thread that runs here: read and written by this CPU alone.
+    pub(crate) running: Place<Thread<K>>,
+    /// The thread that this CPU has switched from, until the next one has settled it: this CPU's alone.
+    pub(crate) left: Place<Thread<K>>,
+    /// Whether the kernel has been asked to reschedule, and has not done so yet.
+    pub(crate) is_wanted: AtomicBool,
+    pub(crate) queue: Lock<RunQueue<K>>,
+    pub(crate) timers: Timers<K>,
+    /// Counts the CPUs with which this one has compared its load: this CPU's alone.
+    pub(crate) balance_turn: Number,
+    load: PublishedLoad,
+}
+
+/// A load as one word, on a line of its own.
+#[repr(align(128))]
+struct PublishedLoad(AtomicU64);
+
+const WEIGHT_SHIFT: u32 = 16;
+
+impl<K: ThreadHome> PerCpu<K> {
+    rhumb_sync::const_fn! {
+        /// Makes the data of a CPU that is not online yet.
+        pub fn new(limits: Limits) -> Self {
+            Self {
+                running: Place::nowhere(),
+                left: Place::nowhere(),
+                is_wanted: AtomicBool::new(false),
+                queue: Lock::new(RunQueue::new(limits)),
+                timers: Timers::new(),
+                balance_turn: Number::new(0),
+                load: PublishedLoad(AtomicU64::new(0)),
+            }
+        }
+    }
+
+    /// Shows the load of `queue` to other CPUs: by the holder of its lock, after each change.
+    pub(crate) fn publish(&self, queue: &RunQueue<K>) {
+        let Load { waiting, running, weight } = queue.load();
+        let word = weight << WEIGHT_SHIFT | u64::from(running) << 8 | u64::from(waiting);
+        // Where nothing has changed, other CPUs keep the line.
+        if self.load.0.load(Relaxed) != word {
+            self.load.0.store(word, Relaxed);
+        }
+    }
+
+    /// Returns the load as it was published last.
+    pub(crate) fn load(&self) -> Load {
+        let word = self.load.0.load(Relaxed);
+        Load { waiting: word as u8, running: (word >> 8) as u8, weight: word >> WEIGHT_SHIFT }
+    }
+}

@@ -1,0 +1,18 @@
+//! Tests of the whole: shares and priorities in virtual time, real threads as CPUs, and models of the hand-over.
+
+#[cfg(not(any(loom, shuttle)))]
+mod balancing;
+#[cfg(not(any(loom, shuttle)))]
+mod hosted;
+#[cfg(shuttle)]
+mod models;
+#[cfg(not(any(loom, shuttle)))]
+mod shares;
+#[cfg(not(any(loom, shuttle)))]
+mod sim;
+#[cfg(all(rhumb_counted, not(any(loom, shuttle))))]
+mod visits;
+#[cfg(not(any(loom, shuttle)))]
+mod waiting;
+#[cfg(not(loom))]
+pub(crate) mod world;

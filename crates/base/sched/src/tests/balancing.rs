@@ -1,0 +1,101 @@
+//! Balancing in virtual time.
+
+use proptest::prelude::*;
+use std::vec::Vec;
+
+use rhumb_machine::{CpuMask, Machine};
+
+use crate::tests::sim::Sim;
+use crate::tests::world::{be, cpu_id};
+use crate::{Idle, Limits, Nice, Policy};
+
+const MS: u64 = 1_000_000;
+
+/// Starts all threads on CPU 0, and lets them go where they like then.
+fn crowd(cpus: usize, nices: &[i8]) -> Sim {
+    let mut sim = Sim::new(cpus, Limits::USUAL);
+    for &nice in nices {
+        sim.start_on(Policy::Fair(Nice::new(nice).unwrap()), &CpuMask::only(cpu_id(0)));
+    }
+    for thread in &sim.threads {
+        sim.rig.scheduler.set_affinity(thread, &sim.rig.all()).unwrap();
+    }
+    sim
+}
+
+/// Has each idle CPU look for work, and halt if there is none.
+fn idle(sim: &Sim) {
+    for cpu in (0..sim.cpus).filter(|&cpu| sim.running(cpu).is_none()) {
+        be(cpu);
+        let guard = sim.rig.world.irq_off();
+        let _: Idle = sim.rig.scheduler.begin_idle(guard.irq_off());
+    }
+    sim.deliver();
+}
+
+/// CPUs that halt get the threads of a CPU that has too many, wherever they are: within one period of balancing for each
+/// thread, no CPU halts beside a thread that waits.
+#[test]
+fn no_cpu_halts_beside_threads_that_wait() {
+    for cpus in [2, 3, 4, 7, 16, 64] {
+        let sim = crowd(cpus, &std::vec![0; cpus]);
+        idle(&sim);
+        sim.run((cpus as u64 + 1) * 4 * MS, idle);
+        let running = (0..cpus).filter(|&cpu| sim.running(cpu).is_some()).count();
+        assert_eq!(running, cpus, "of {cpus}");
+        sim.validate();
+    }
+}
+
+/// Twice as many threads as CPUs, all of one weight: after a while each CPU has two of them, and no thread moves any more.
+#[test]
+fn equal_threads_spread_evenly_and_stay() {
+    for cpus in [2, 4, 8] {
+        let sim = crowd(cpus, &std::vec![0; 2 * cpus]);
+        sim.run(2_000 * MS, idle);
+        let places = |sim: &Sim| sim.threads.iter().map(|thread| thread.cpu().index()).collect::<Vec<_>>();
+        let before = places(&sim);
+        for cpu in 0..cpus {
+            assert_eq!(before.iter().filter(|&&at| at == cpu).count(), 2, "{before:?}");
+        }
+        sim.run(4_000 * MS, |sim| assert_eq!(places(sim), before));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    /// Whatever the weights, each move makes the sum of the squares of the loads smaller: so moves come to an end.
+    #[test]
+    fn each_move_makes_loads_more_even(nices in prop::collection::vec(-10i8..10, 1..24), cpus in 2usize..5) {
+        let sim = crowd(cpus, &nices);
+        let places = |sim: &Sim| sim.threads.iter().map(|thread| thread.cpu().index()).collect::<Vec<_>>();
+        let unevenness = |places: &[usize]| {
+            let weight = |thread: usize| Nice::new(nices[thread]).unwrap().weight();
+            let load = |cpu| (0..nices.len()).filter(|&thread| places[thread] == cpu).map(weight).sum::<u64>();
+            (0..cpus).map(|cpu| load(cpu) * load(cpu)).sum::<u64>()
+        };
+        let mut before = places(&sim);
+        let mut moves = 0;
+        sim.run(2_000 * MS, |sim| {
+            idle(sim);
+            let now = places(sim);
+            if now != before {
+                assert!(unevenness(&now) < unevenness(&before), "{before:?} {now:?}");
+                before = now;
+                moves += 1;
+            }
+        });
+        prop_assert!(moves > 0 || nices.len() == 1);
+        sim.validate();
+    }
+}
+
+/// A crowd on one of 1,024 CPUs spreads, although no CPU looks at more than a few others.
+#[test]
+fn a_crowd_spreads_over_1024_cpus() {
+    let sim = crowd(1_024, &[0; 64]);
+    idle(&sim);
+    sim.run(100 * MS, |_| {});
+    assert_eq!((0..1_024).filter(|&cpu| sim.running(cpu).is_some()).count(), 64);
+}
