@@ -74,7 +74,7 @@ pub(super) const USUAL: Build = Build {
 pub(crate) const COUNTED: &str = "--cfg rhumb_counted";
 
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 16] = [
+const OTHERS: [Build; 19] = [
     featured("frames-checked", &["rhumb-frames"], "checked"),
     modelled("frames-loom", &["rhumb-frames"], "--cfg loom"),
     modelled("frames-shuttle", &["rhumb-frames"], "--cfg shuttle"),
@@ -88,6 +88,9 @@ const OTHERS: [Build; 16] = [
     modelled("klog-loom", &["rhumb-klog"], "--cfg loom"),
     modelled("smp-loom", &["rhumb-smp"], "--cfg loom"),
     modelled("sync-loom", &["rhumb-sync"], "--cfg loom"),
+    modelled("sched-loom", &["rhumb-sched"], "--cfg loom"),
+    modelled("sched-shuttle", &["rhumb-sched"], "--cfg shuttle"),
+    modelled("sched-counted", &["rhumb-sched"], COUNTED),
     modelled("sync-counted", &["rhumb-sync"], COUNTED),
     // CPUs in turns, the data that they share being counted.
     Build {
@@ -109,6 +112,7 @@ const SANITIZED: Build = Build {
         &[
             "rhumb-machine",
             "rhumb-sync",
+            "rhumb-sched",
             "rhumb-hosted",
             "rhumb-frames",
             "rhumb-slab",
