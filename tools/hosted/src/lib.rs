@@ -19,6 +19,7 @@
 //! | [`storm`] | a handler that strikes between any two instructions |
 //! | [`counters`] | flushes, interrupts and nesting, counted for each CPU (invariant I2 is tested on them) |
 //! | [`mmu`] | [`SoftMmu`]: a TLB for each CPU in software, and the detector of stale translations (I6) |
+//! | [`space`] | [`HostedSpace`]: a further address space, with a unit of its own |
 //! | `table_frames` | [`TableFrames`]: frames of the machine's RAM to make page tables of |
 //! | [`native`] | [`NativeMap`](native::NativeMap): RAM whose mappings the host kernel itself changes, for measurements |
 //! | `windows` (a feature) | tables of CPU-local windows that the software unit walks |
@@ -47,6 +48,7 @@ pub mod mmu;
 pub mod native;
 pub mod observer;
 mod seats;
+pub mod space;
 pub mod storm;
 mod table_frames;
 mod thread;
@@ -61,6 +63,7 @@ pub use machine::{HostedMachine, MmuAttached};
 pub use mmu::{HostedTables, MmuConfig, SoftMmu, TableEntries};
 pub use observer::Store;
 pub use rhumb_machine::Machine;
+pub use space::HostedSpace;
 pub use table_frames::TableFrames;
 
 #[cfg(test)]

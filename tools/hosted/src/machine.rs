@@ -7,7 +7,7 @@
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use rhumb_machine::{
@@ -46,6 +46,8 @@ pub struct HostedMachine {
     reservation: Reservation,
     booted: Instant,
     mmu: OnceLock<SoftMmu>,
+    /// The units of the other address spaces ([`crate::space`]).
+    pub(crate) spaces: Mutex<Vec<Arc<SoftMmu>>>,
 }
 
 impl Builder {
@@ -70,6 +72,7 @@ impl Builder {
             reservation,
             booted: Instant::now(),
             mmu: OnceLock::new(),
+            spaces: Mutex::default(),
         })
     }
 }
@@ -197,12 +200,20 @@ impl HostedMachine {
         }
     }
 
-    /// Tells the unit that the frames behind `range` of the direct map are free. It keeps what it finds.
-    fn reused(&self, mmu: &SoftMmu, range: VirtRange) {
+    /// Tells all units that the frames behind `range` of the direct map are free. They keep what they find.
+    fn reused(&self, range: VirtRange) {
         let phys = |virt: VirtAddr| PhysAddr::new(virt.get().saturating_sub(self.base.get()));
-        if let Some(freed) = PhysRange::new(phys(range.start()), phys(range.end())) {
+        let Some(freed) = PhysRange::new(phys(range.start()), phys(range.end())) else { return };
+        if let Some(mmu) = self.mmu.get() {
             let _ = mmu.reused(freed.whole_frames());
         }
+        THIS.with(|this| {
+            // A storm's handler may free a frame, too.
+            let _held = this.held();
+            for space in self.spaces.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                let _ = space.reused(freed.whole_frames());
+            }
+        });
     }
 }
 
@@ -283,10 +294,8 @@ unsafe impl Machine for HostedMachine {
 
     #[inline(always)]
     fn set_memory_use(&self, range: VirtRange, memory_use: MemoryUse) {
-        if memory_use == MemoryUse::FreeFrame
-            && let Some(mmu) = self.mmu.get()
-        {
-            self.reused(mmu, range);
+        if memory_use == MemoryUse::FreeFrame {
+            self.reused(range);
         }
     }
 }
