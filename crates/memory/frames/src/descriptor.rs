@@ -23,7 +23,7 @@
 use rhumb_machine::{CpuId, Order, Pfn, PfnRange, VirtAddr};
 
 use crate::request::Owner;
-use rhumb_sync::atomic::{AtomicU32, IS_MODELLED, Relaxed};
+use rhumb_sync::atomic::{AcqRel, Acquire, AtomicU32, IS_MODELLED, Relaxed};
 
 /// The descriptor of a frame, for the frame's holder to write.
 #[repr(C)]
@@ -86,6 +86,27 @@ impl Descriptor {
     pub fn set_private(&self, word: u64) {
         self.low.store(word as u32, Relaxed);
         self.high.store((word >> 32) as u32, Relaxed);
+    }
+
+    /// Returns the low half of the holder's own word. An acquire load: it sees all that other holders did
+    /// before they changed it.
+    #[inline]
+    pub fn low(&self) -> u32 {
+        self.low.load(Acquire)
+    }
+
+    /// Adds to the low half of the holder's own word, and returns the half as it was. In one step, so that a frame with
+    /// several holders has the number of these here.
+    #[inline]
+    pub fn add(&self, count: u32) -> u32 {
+        self.low.fetch_add(count, AcqRel)
+    }
+
+    /// Subtracts from the low half of the holder's own word, and returns the half as it was: see [`Descriptor::add`]. A
+    /// holder that finds itself to be the last sees all that the others did before they gave the frame up.
+    #[inline]
+    pub fn subtract(&self, count: u32) -> u32 {
+        self.low.fetch_sub(count, AcqRel)
     }
 
     /// Returns the history that checked builds keep; nothing in others.

@@ -164,6 +164,30 @@ fn cpus_that_fill_a_block_at_once_lose_no_stamp() {
 }
 
 #[test]
+fn holders_of_one_frame_count_themselves() {
+    const CPUS: usize = 4;
+    const ROUNDS: u32 = 500;
+    let (frames, _) = with_descriptors(CPUS, &[(BASE, BASE + 512, 0)]);
+    let frames: &'static Frames<_> = Box::leak(Box::new(frames));
+    hold(frames, BASE, BASE + 512);
+    // SAFETY: the test holds the frame.
+    let descriptor = unsafe { frames.descriptor_to_write(Pfn::new(BASE)) }.unwrap();
+    descriptor.set_private(7 << 32 | 1);
+    std::thread::scope(|scope| {
+        for _ in 0..CPUS {
+            scope.spawn(|| {
+                for _ in 0..ROUNDS {
+                    assert!(descriptor.add(1) >= 1);
+                    assert!(descriptor.subtract(1) >= 2, "the first holder is still there");
+                }
+            });
+        }
+    });
+    assert_eq!((descriptor.low(), descriptor.private()), (1, 7 << 32 | 1), "the other half stays");
+    assert_eq!((descriptor.subtract(1), descriptor.low()), (1, 0));
+}
+
+#[test]
 fn descriptors_side_by_side_are_those_of_one_block_of_one_pool() {
     let end = BASE + 1024 + 256;
     let ranges = [(BASE, BASE + 1024, 0), (BASE + 1024, end, 1)];
