@@ -1,0 +1,149 @@
+//! The pages and tables of a map, and the most that it may have.
+//!
+//! Resident pages are charged by faults, which several CPUs resolve at once. So they are taken from the account in
+//! batches, which the map's stripes keep for the next faults ([`Credit`]); a fault that finds the account used up takes
+//! back what the other stripes keep, so that the limit is exact.
+
+use rhumb_sync::atomic::{AtomicU64, Relaxed};
+
+use crate::error::Resource;
+
+/// Pages that a stripe takes from the account at once.
+pub(crate) const BATCH: u64 = 16;
+
+/// Pages that were charged and are not resident yet.
+#[derive(Debug, Default)]
+pub(crate) struct Credit(pub(crate) u64);
+
+/// The most that a map may have. `None` is no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Limits {
+    /// Pages of addresses.
+    pub address_pages: Option<u64>,
+    /// Pages that have a frame.
+    pub resident_pages: Option<u64>,
+    /// Page tables.
+    pub tables: Option<u64>,
+}
+
+/// The pages and tables that a map has.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Usage {
+    /// Pages of addresses.
+    pub address_pages: u64,
+    /// Pages that have a frame.
+    pub resident_pages: u64,
+    /// Page tables.
+    pub tables: u64,
+}
+
+/// A counter with a limit.
+#[derive(Debug)]
+struct Meter {
+    used: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Meter {
+    fn new(most: Option<u64>) -> Self {
+        Self { used: AtomicU64::new(0), most: AtomicU64::new(most.unwrap_or(u64::MAX)) }
+    }
+
+    /// Takes `wanted`, or as many as the limit leaves, but no fewer than `least`.
+    fn take(&self, wanted: u64, least: u64) -> Option<u64> {
+        let mut used = self.used.load(Relaxed);
+        loop {
+            let given = wanted.min(self.most.load(Relaxed).saturating_sub(used));
+            if given < least {
+                return None;
+            }
+            match self.used.compare_exchange(used, used + given, Relaxed, Relaxed) {
+                Ok(_) => return Some(given),
+                Err(now) => used = now,
+            }
+        }
+    }
+
+    fn give(&self, count: u64) {
+        self.used.fetch_sub(count, Relaxed);
+    }
+}
+
+/// The meters of a map.
+#[derive(Debug)]
+pub(crate) struct Account {
+    addresses: Meter,
+    resident: Meter,
+    tables: Meter,
+}
+
+impl Account {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            addresses: Meter::new(limits.address_pages),
+            resident: Meter::new(limits.resident_pages),
+            tables: Meter::new(limits.tables),
+        }
+    }
+
+    const fn meter(&self, resource: Resource) -> &Meter {
+        match resource {
+            Resource::Addresses => &self.addresses,
+            Resource::Resident => &self.resident,
+            Resource::Tables => &self.tables,
+        }
+    }
+
+    pub(crate) fn take(&self, resource: Resource, count: u64) -> Result<(), Resource> {
+        self.meter(resource).take(count, count).map(drop).ok_or(resource)
+    }
+
+    /// Takes so many, also past the limit.
+    ///
+    /// # Errors
+    /// The limit is passed. They are taken all the same.
+    pub(crate) fn take_anyway(&self, resource: Resource, count: u64) -> Result<(), Resource> {
+        let meter = self.meter(resource);
+        let used = meter.used.fetch_add(count, Relaxed) + count;
+        if used > meter.most.load(Relaxed) { Err(resource) } else { Ok(()) }
+    }
+
+    /// Takes up to [`BATCH`] resident pages, at least one.
+    pub(crate) fn take_batch(&self) -> Option<u64> {
+        self.resident.take(BATCH, 1)
+    }
+
+    pub(crate) fn give(&self, resource: Resource, count: u64) {
+        if count > 0 {
+            self.meter(resource).give(count);
+        }
+    }
+
+    pub(crate) fn set_limits(&self, limits: Limits) {
+        for (meter, most) in [
+            (&self.addresses, limits.address_pages),
+            (&self.resident, limits.resident_pages),
+            (&self.tables, limits.tables),
+        ] {
+            meter.most.store(most.unwrap_or(u64::MAX), Relaxed);
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        let most = |meter: &Meter| Some(meter.most.load(Relaxed)).filter(|&most| most != u64::MAX);
+        Limits {
+            address_pages: most(&self.addresses),
+            resident_pages: most(&self.resident),
+            tables: most(&self.tables),
+        }
+    }
+
+    /// Returns what the map has, with the credit of its stripes counted as resident.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            address_pages: self.addresses.used.load(Relaxed),
+            resident_pages: self.resident.used.load(Relaxed),
+            tables: self.tables.used.load(Relaxed),
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! [`MapCopy`]: the contents of a range, as a value. A message carries one from map to map.
+//!
+//! ```text
+//!   copy ──> the range stays, and each frame is shared           put ──> a range of another map, or of the same one
+//!   take ──> the range is gone from the map                      drop ──> released
+//! ```
+//!
+//! A copy is a list of items: a page that has a frame, or a run of fresh pages. It lies in frames of its own, 511 items
+//! in each, so that 2 MiB of pages take 4 KiB.
+
+use core::fmt;
+
+use rhumb_frames::Frames;
+use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange, impossible};
+use rhumb_pagetable::flush::Unflushed;
+use rhumb_pagetable::{ENTRIES, TableMemory};
+
+use crate::allocate::{Allocation, run_length};
+use crate::error::{Resource, VmError};
+use crate::gone::Gone;
+use crate::items::{Item, Items};
+use crate::map::{Map, Place};
+use crate::share::{self, TooManySharers};
+use crate::space::Space;
+use crate::unmap::KEY;
+use crate::word::{Marks, State, Word};
+
+const PAGE: u64 = PageSize::Size4K.bytes();
+
+/// The contents of a range of pages.
+#[must_use = "dropping it releases what it has"]
+pub struct MapCopy<M: Machine + 'static> {
+    pub(crate) items: Items<M>,
+    pages: u64,
+    resident: u64,
+}
+
+impl<M: Machine> MapCopy<M> {
+    const fn new(frames: &'static Frames<M>) -> Self {
+        Self { items: Items::new(frames), pages: 0, resident: 0 }
+    }
+
+    /// Returns how many pages it has.
+    pub const fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Returns how many of its pages have a frame.
+    pub const fn resident_pages(&self) -> u64 {
+        self.resident
+    }
+
+    fn add(&mut self, item: Item) {
+        match item {
+            Item::Fresh { pages } => self.pages += pages,
+            Item::Page { .. } => {
+                self.pages += 1;
+                self.resident += 1;
+            }
+        }
+        if self.items.push(item).is_err() {
+            impossible!("there is room for the items of a table");
+        }
+    }
+}
+
+impl<M: Machine> fmt::Debug for MapCopy<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MapCopy({} pages, {} resident)", self.pages, self.resident)
+    }
+}
+
+/// A copy that a map has not taken, and why.
+#[derive(Debug)]
+pub struct Refused<M: Machine + 'static> {
+    /// The copy, as it was.
+    pub copy: MapCopy<M>,
+    /// Why.
+    pub error: VmError,
+}
+
+/// A step of a copy.
+struct Step {
+    next: VirtAddr,
+    is_refused: bool,
+}
+
+impl<S: Space> Map<S> {
+    /// Copies a range: its frames are shared until either side writes.
+    ///
+    /// # Errors
+    /// [`VmError`]: a page is not allocated, or there is no frame for the list. The map has not changed; its pages may be
+    /// slower to write once.
+    ///
+    /// Cost: for each page that has a frame its descriptor and a word; one flush, if a page could be written.
+    pub fn copy(&self, range: VirtRange) -> Result<MapCopy<S::Machine>, VmError> {
+        self.check(range)?;
+        let _lanes = self.lanes.hold(range, || self.space.relax());
+        self.copy_held(range)
+    }
+
+    /// Takes a range out of the map: it is unmapped, and its contents are the copy's. A page that no other map has is
+    /// written where it is put without a copy of it.
+    ///
+    /// # Errors
+    /// Those of [`Map::copy`] and of [`Map::unmap`].
+    pub fn take(&self, range: VirtRange) -> Result<MapCopy<S::Machine>, VmError> {
+        self.check(range)?;
+        let _lanes = self.lanes.hold(range, || self.space.relax());
+        self.cut(range.start())?;
+        self.cut(range.end())?;
+        let copy = self.copy_held(range)?;
+        self.unmap_held(range);
+        Ok(copy)
+    }
+
+    fn copy_held(&self, range: VirtRange) -> Result<MapCopy<S::Machine>, VmError> {
+        self.check_allocated(range)?;
+        let mut copy = MapCopy::new(self.space.frames());
+        let mut going = Unflushed::new(Gone::default(), KEY);
+        let result = self.copy_into(range, &mut copy, &mut going);
+        self.finish(&mut going);
+        result.map(|()| copy)
+    }
+
+    fn copy_into(
+        &self,
+        range: VirtRange,
+        copy: &mut MapCopy<S::Machine>,
+        going: &mut Unflushed<Gone>,
+    ) -> Result<(), VmError> {
+        let guard = self.space.machine().pin();
+        let mut at = range.start();
+        while at < range.end() {
+            while copy.items.room() < ENTRIES {
+                let node =
+                    self.space.alloc(guard.pinned(), Self::page_request()).map_err(VmError::NoFrame)?;
+                copy.items.add_node(node);
+            }
+            let step = self.locked(at, |_, tables, place| {
+                self.copy_words(tables, place, (at, range.end()), copy, going)
+            });
+            if step.is_refused {
+                return Err(VmError::TooManySharers);
+            }
+            if step.next == at {
+                self.space.relax();
+            }
+            at = step.next;
+        }
+        Ok(())
+    }
+
+    /// Copies the words of one table from `at` up to `end`.
+    fn copy_words(
+        &self,
+        tables: &mut S::Tables,
+        place: Place,
+        (at, end): (VirtAddr, VirtAddr),
+        copy: &mut MapCopy<S::Machine>,
+        going: &mut Unflushed<Gone>,
+    ) -> Step {
+        if place.level > 1 {
+            // All of them are fresh: no page above level 1 has a frame.
+            let next = VirtAddr::new(end.get().min(place.at.get() + place.bytes()));
+            copy.add(Item::Fresh { pages: next.since(at) / PAGE });
+            return Step { next, is_refused: false };
+        }
+        let mut next = at;
+        let mut fresh = 0;
+        let mut is_refused = false;
+        for index in place.index..place.index + run_length(&place, end) {
+            let word = Word(tables.read(place.table, index));
+            match word.state(PageSize::Size4K) {
+                State::Busy(_) => break,
+                State::Empty | State::Fresh(_) => fresh += 1,
+                State::Mapped(pfn, marks) => {
+                    if let Err(TooManySharers) = share::add(self.space.frames(), pfn, marks) {
+                        is_refused = true;
+                        break;
+                    }
+                    if !marks.is_shared() {
+                        tables.write(place.table, index, self.word_of(pfn, marks.shared()).0);
+                        if word.0.permissions().writable
+                            && let Some(page) = VirtRange::of_length(next, PAGE)
+                        {
+                            going.batch_mut(KEY).add_leaf(page, PageSize::Size4K);
+                        }
+                    }
+                    if fresh > 0 {
+                        copy.add(Item::Fresh { pages: core::mem::take(&mut fresh) });
+                    }
+                    copy.add(Item::Page { pfn });
+                }
+            }
+            next = next.plus(PAGE);
+        }
+        if fresh > 0 {
+            copy.add(Item::Fresh { pages: fresh });
+        }
+        Step { next, is_refused }
+    }
+
+    /// Puts a copy into the map, where `request` says and with its marks. The pages of the request are the copy's.
+    ///
+    /// # Errors
+    /// [`Refused`]: those of [`Map::allocate`], and [`VmError::Limit`] of resident pages; the copy comes back.
+    pub fn put(
+        &self,
+        request: &Allocation,
+        copy: MapCopy<S::Machine>,
+    ) -> Result<VirtRange, Refused<S::Machine>> {
+        let request = request.of_pages(copy.pages);
+        match self.with_room(&request, |range| self.enter_copy(range, &copy, request.marks())) {
+            Ok(range) => {
+                copy.items.forget();
+                Ok(range)
+            }
+            Err(error) => Err(Refused { copy, error }),
+        }
+    }
+
+    /// Gives the pages of `range`, whose lanes the caller holds, the contents of a copy.
+    fn enter_copy(&self, range: VirtRange, copy: &MapCopy<S::Machine>, marks: Marks) -> Result<(), VmError> {
+        let guard = self.space.machine().pin();
+        let pinned = guard.pinned();
+        // A table for each 2 MiB, because pages with frames have words of their own.
+        let last = VirtAddr::new(range.end().get() - 1);
+        let large = PageSize::Size2M.bytes();
+        let most = self.survey(range)? + last.get() / large - range.start().get() / large + 1;
+        self.account.take(Resource::Addresses, copy.pages).map_err(VmError::Limit)?;
+        if let Err(limit) = self.account.take(Resource::Resident, copy.resident) {
+            self.account.give(Resource::Addresses, copy.pages);
+            return Err(VmError::Limit(limit));
+        }
+        let mut chain = self.take_tables(pinned, most).inspect_err(|_| {
+            self.account.give(Resource::Addresses, copy.pages);
+            self.account.give(Resource::Resident, copy.resident);
+        })?;
+        let mut at = range.start();
+        copy.items.for_each(|item| {
+            let (pages, word) = match item {
+                Item::Fresh { pages } => (pages, Word::fresh(marks)),
+                Item::Page { pfn } if share::is_sole(self.space.frames(), pfn) => {
+                    (1, self.word_of(pfn, marks))
+                }
+                Item::Page { pfn } => (1, self.word_of(pfn, marks.shared())),
+            };
+            if let Some(part) = VirtRange::of_length(at, pages * PAGE) {
+                self.fill(part, word, &mut chain);
+            }
+            at = at.plus(pages * PAGE);
+        });
+        self.return_tables(pinned, chain);
+        Ok(())
+    }
+}

@@ -1,0 +1,93 @@
+//! Copy-on-write: the first write to a shared page.
+//!
+//! ```text
+//!   shared, the count is 1   ──> the frame is this page's alone: writable again, no copy, no flush
+//!   shared, the count is > 1 ──> busy, flush ──> copy ──> the new frame, writable ──> one word fewer has the old one
+//! ```
+//!
+//! **Why the flush comes before the copy.** A CPU may still have a writable translation from before the page was shared,
+//! because the fork that shared it has not flushed yet; and others have one to read, which must not outlive the copy. A
+//! busy page has no translation anywhere once its flush is over, so that the copy is of contents that stay, and the new
+//! frame needs no flush.
+
+use rhumb_machine::{Machine, PageSize, VirtRange};
+use rhumb_pagetable::TableMemory;
+use rhumb_pagetable::flush::Unflushed;
+
+use crate::error::FaultError;
+use crate::gone::Gone;
+use crate::map::{Map, Place};
+use crate::planted::{self, Fault};
+use crate::share;
+use crate::space::Space;
+use crate::unmap::KEY;
+use crate::word::{State, Word};
+
+/// The outcome of a write to a shared page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Written {
+    /// It has a frame of its own, a copy.
+    Copied,
+    /// It has the frame alone.
+    TakenOver,
+    /// It is not what it was: look anew.
+    Changed,
+}
+
+impl<S: Space> Map<S> {
+    /// Gives the page of a shared word a frame of its own.
+    pub(crate) fn write_shared(&self, place: Place, word: Word) -> Result<Written, FaultError> {
+        let frames = self.space.frames();
+        let taken_over = self.locked(place.at, |_, tables, now| self.take_over(tables, (place, word), now));
+        if let Some(written) = taken_over {
+            return Ok(written);
+        }
+        let guard = self.space.machine().pin();
+        let pinned = guard.pinned();
+        let mut frame = self.space.alloc(pinned, Self::page_request()).map_err(FaultError::NoFrame)?;
+        let busy = self.locked(place.at, |_, tables, now| match self.take_over(tables, (place, word), now) {
+            Some(written) => Err(written),
+            None => match word.state(place.size()) {
+                State::Mapped(pfn, marks) => {
+                    tables.write(place.table, place.index, Word::busy(pfn, marks).0);
+                    Ok((pfn, marks))
+                }
+                _ => Err(Written::Changed),
+            },
+        });
+        let (from, marks) = match busy {
+            Ok(busy) => busy,
+            Err(written) => {
+                frames.free(pinned, frame);
+                return Ok(written);
+            }
+        };
+        if !planted::is(Fault::NoFlushOfCopy) {
+            let mut going = Unflushed::new(Gone::default(), KEY);
+            if let Some(page) = VirtRange::of_length(place.at, place.bytes()) {
+                going.batch_mut(KEY).add_leaf(page, PageSize::Size4K);
+            }
+            drop(self.space.flush(pinned, &mut going));
+        }
+        self.copy_page(from, &mut frame);
+        let own = self.word_of(frame.into_pfn(), marks.exclusive());
+        // A busy word stays where it is: nothing but the CPU that made it so changes it.
+        self.locked(place.at, |_, tables, _| tables.write(place.table, place.index, own.0));
+        self.give_up_copied(pinned, from, marks);
+        Ok(Written::Copied)
+    }
+
+    /// Makes the frame of a shared word that no other word has the word's alone. `None` where others have it.
+    fn take_over(&self, tables: &mut S::Tables, (place, word): (Place, Word), now: Place) -> Option<Written> {
+        if now != place || now.word(tables) != word {
+            return Some(Written::Changed);
+        }
+        let State::Mapped(pfn, marks) = word.state(place.size()) else { return Some(Written::Changed) };
+        if !share::is_sole(self.space.frames(), pfn) {
+            return None;
+        }
+        let own = self.word_of(pfn, marks.exclusive());
+        tables.write(place.table, place.index, own.0);
+        Some(Written::TakenOver)
+    }
+}

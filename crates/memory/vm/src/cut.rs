@@ -1,0 +1,52 @@
+//! Giving the pages of a word that stands for many words of their own.
+
+use rhumb_machine::{Machine, VirtAddr};
+use rhumb_pagetable::{Access, ENTRIES, Entry, TableMemory};
+
+use crate::error::VmError;
+use crate::map::{Map, Place};
+use crate::space::Space;
+use crate::word::{State, Word};
+
+impl<S: Space> Map<S> {
+    /// Has a word end at `at`: a word that stands for pages on both sides of it becomes a table of words.
+    ///
+    /// # Errors
+    /// There is no table; all pages are as they were.
+    pub(crate) fn cut(&self, at: VirtAddr) -> Result<(), VmError> {
+        if at >= self.range.end() {
+            return Ok(());
+        }
+        loop {
+            let (place, word) = self.locked(at, |_, tables, place| (place, place.word(tables)));
+            if place.at == at || word.is_empty() {
+                return Ok(());
+            }
+            self.divide(place, word)?;
+        }
+    }
+
+    /// Replaces `word`, which stands for many pages, by a table of words for these pages, if the word is still there.
+    ///
+    /// # Errors
+    /// There is no table.
+    pub(crate) fn divide(&self, place: Place, word: Word) -> Result<(), VmError> {
+        let State::Fresh(_) = word.state(place.size()) else { return Ok(()) };
+        let guard = self.space.machine().pin();
+        let frame = self.take_table(guard.pinned())?;
+        let privilege = self.space.attributes(Access::ReadOnly).privilege;
+        // Before the table is in the tree, so that each CPU that finds it finds its words.
+        self.space.tables().write_run(frame.pfn(), 0, word.0, 0, ENTRIES);
+        let refused = self.locked(place.at, |_, tables, now| {
+            if now != place || now.word(tables) != word {
+                return Some(frame);
+            }
+            tables.write(place.table, place.index, Entry::table(frame.into_pfn(), privilege));
+            None
+        });
+        if let Some(frame) = refused {
+            self.return_table(guard.pinned(), frame);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! [`Map`]: the memory of a task, or a part of the kernel's.
+//!
+//! ```text
+//!   allocate, unmap, protect ──lane──> entries: empty <-> fresh        (one holder at a time in a lane)
+//!   fault                    ──stripe──> entries: fresh -> mapped      (many CPUs, each in its 2 MiB)
+//! ```
+//!
+//! **Lanes** divide the addresses into up to 16 parts, each a multiple of what an entry of level 4 spans. A change of
+//! what is allocated holds the lanes of its range from beginning to end, flushes included, so that such changes of one
+//! range come one after the other, and an address that was unmapped is given out again only after its flush (I6). CPUs
+//! choose addresses from different lanes first. The holder of a lane may be preempted, so CPUs wait for a lane with
+//! [`Space::relax`].
+//!
+//! **Stripes** are 32 locks, taken with interrupts off, by the 2 MiB (or the GiB) of an address. A word that is not
+//! empty changes under the stripe of the entry that has it; one that is empty changes by the holder of its lane alone.
+//! A stripe is a leaf: no memory is asked for and no CPU flushed under it, and it is held for at most the 512 words of a
+//! table.
+//!
+//! **Tables** of level 1 come and go under the stripe of their 2 MiB, so the way to a word is: down to level 2 without a
+//! lock, then under the stripe. Tables of higher levels stay until the map ends, so that no CPU comes to one that is
+//! free.
+
+use rhumb_frames::Request;
+use rhumb_machine::{CpuId, IrqOff, Machine, PageSize, Pfn, Pinned, VirtAddr, VirtRange};
+use rhumb_pagetable::levels::{index_at, span_bytes, span_shift};
+use rhumb_pagetable::{TableMemory, entry_at};
+use rhumb_sync::Lock;
+
+use crate::account::{Account, Credit, Limits, Usage};
+use crate::error::VmError;
+use crate::lanes::Lanes;
+use crate::space::{Space, UpperTables};
+use crate::word::{Marks, Word};
+
+/// Locks of words. With 64 CPUs that fault all the time in one map, two would want the same lock at a time: a fault
+/// holds it for 50 ns twice, and takes about a microsecond, most of it to clear a page.
+const STRIPES: usize = 32;
+
+/// A lock of words, in a cache line of its own.
+#[repr(align(64))]
+#[derive(Debug, Default)]
+struct Stripe(Lock<Credit>);
+
+/// The memory of a task, or a part of the kernel's. See the [module](self).
+pub struct Map<S: Space> {
+    pub(crate) space: S,
+    pub(crate) range: VirtRange,
+    pub(crate) lanes: Lanes,
+    stripes: [Stripe; STRIPES],
+    pub(crate) account: Account,
+}
+
+/// Where a word is: an entry of a table at a level, and the first address that it spans.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Place {
+    pub(crate) table: Pfn,
+    pub(crate) index: usize,
+    pub(crate) level: u8,
+    pub(crate) at: VirtAddr,
+}
+
+impl Place {
+    pub(crate) const fn bytes(&self) -> u64 {
+        span_bytes(self.level)
+    }
+
+    /// Returns the size of a page that the word maps. Above level 3 no word maps any.
+    pub(crate) const fn size(&self) -> PageSize {
+        match PageSize::from_level(self.level) {
+            Some(size) => size,
+            None => PageSize::Size1G,
+        }
+    }
+
+    pub(crate) const fn pages(&self) -> u64 {
+        self.bytes() / PageSize::Size4K.bytes()
+    }
+
+    pub(crate) fn word<T: TableMemory>(&self, tables: &T) -> Word {
+        Word(tables.read(self.table, self.index))
+    }
+}
+
+impl<S: Space> Map<S> {
+    /// Makes an empty map.
+    ///
+    /// # Errors
+    /// [`VmError::BadRange`]: the space's range is not of whole GiB, or a level-3 table that the space should have is
+    /// not there.
+    pub fn new(space: S, limits: Limits) -> Result<Self, VmError> {
+        let (root, range) = (space.root(), space.range());
+        let bad = VmError::BadRange(range);
+        if !range.is_aligned(PageSize::Size1G) || root.levels.positions(range).is_none() {
+            return Err(bad);
+        }
+        if space.upper_tables() == UpperTables::OfSpace {
+            let tables = space.tables();
+            let mut at = range.start();
+            loop {
+                if entry_at(&tables, root, at, 3).is_err() {
+                    return Err(bad);
+                }
+                match VirtAddr::new(at.get() & !(span_bytes(4) - 1)).checked_add(span_bytes(4)) {
+                    Some(next) if next < range.end() => at = next,
+                    _ => break,
+                }
+            }
+        }
+        Ok(Self {
+            lanes: Lanes::new(range),
+            space,
+            range,
+            stripes: core::array::from_fn(|_| Stripe::default()),
+            account: Account::new(limits),
+        })
+    }
+
+    /// Returns the space.
+    pub const fn space(&self) -> &S {
+        &self.space
+    }
+
+    /// Returns the addresses that the map has.
+    pub const fn range(&self) -> VirtRange {
+        self.range
+    }
+
+    /// Sets the most that the map may have. A map that has more keeps it.
+    pub fn set_limits(&self, limits: Limits) {
+        self.account.set_limits(limits);
+    }
+
+    /// Returns the most that the map may have.
+    pub fn limits(&self) -> Limits {
+        self.account.limits()
+    }
+
+    /// Returns what the map has. Exact where nothing else happens.
+    pub fn usage(&self) -> Usage {
+        let guard = self.space.machine().irq_off();
+        let credit: u64 = self.stripes.iter().map(|stripe| stripe.0.lock(guard.irq_off()).0).sum();
+        let usage = self.account.usage();
+        Usage { resident_pages: usage.resident_pages.saturating_sub(credit), ..usage }
+    }
+
+    /// Checks a range that a caller names.
+    pub(crate) fn check(&self, range: VirtRange) -> Result<(), VmError> {
+        if range.is_empty() || !range.is_aligned(PageSize::Size4K) {
+            return Err(VmError::BadRange(range));
+        }
+        if !self.range.covers(range) {
+            return Err(VmError::Outside(range));
+        }
+        Ok(())
+    }
+
+    /// Returns where the way to `at` ends without a lock: at level 2, or above it at an entry that was no table.
+    pub(crate) fn descend<T: TableMemory>(&self, tables: &T, at: VirtAddr) -> Place {
+        let root = self.space.root();
+        let (mut table, mut level) = (root.table, root.levels.top());
+        loop {
+            let index = root.levels.index(at, level);
+            if level > 2
+                && let Some(child) = tables.read(table, index).child(level)
+            {
+                (table, level) = (child, level - 1);
+                continue;
+            }
+            return Place { table, index, level, at: VirtAddr::new(at.get() & !(span_bytes(level) - 1)) };
+        }
+    }
+
+    /// Returns the place of the word of `at`: for the holder of its lane, or of its stripe.
+    pub(crate) fn place<T: TableMemory>(&self, tables: &T, at: VirtAddr) -> Place {
+        let place = self.descend(tables, at);
+        match place.word(tables).0.child(place.level) {
+            Some(table) if place.level == 2 => {
+                Place { table, index: index_at(at.get(), 1), level: 1, at: at.align_down(PageSize::Size4K) }
+            }
+            _ => place,
+        }
+    }
+
+    /// Runs `act` on the place of the word of `at`, under the lock of that word.
+    pub(crate) fn locked<A>(
+        &self,
+        at: VirtAddr,
+        act: impl FnOnce(&mut Credit, &mut S::Tables, Place) -> A,
+    ) -> A {
+        let mut tables = self.space.tables();
+        let guard = self.space.machine().irq_off();
+        loop {
+            let way = self.descend(&tables, at);
+            let mut credit = self.stripe(way).lock(guard.irq_off());
+            if way.level > 2 && way.word(&tables).0.child(way.level).is_some() {
+                // Another CPU has put a table there meanwhile.
+                continue;
+            }
+            let place = self.place(&tables, at);
+            return act(&mut credit, &mut tables, place);
+        }
+    }
+
+    /// Returns the lock of an entry at level 2 or above.
+    fn stripe(&self, way: Place) -> &Lock<Credit> {
+        // Programs use addresses that are multiples of large numbers, so that the lowest bits alone would not do.
+        let number = way.at.get() >> span_shift(way.level.min(3));
+        let mixed = number ^ number >> 5 ^ number >> 9 ^ number >> 18;
+        &self.stripes[mixed as usize % STRIPES].0
+    }
+
+    /// Charges one resident page: to the credit of a stripe, which is refilled if it is empty.
+    ///
+    /// # Errors
+    /// The account is used up, but for what other stripes may keep.
+    pub(crate) fn charge(&self, credit: &mut Credit) -> Result<(), OverLimit> {
+        if credit.0 == 0 {
+            credit.0 = self.account.take_batch().ok_or(OverLimit)?;
+        }
+        credit.0 -= 1;
+        Ok(())
+    }
+
+    /// Gives what all stripes keep back to the account, and tells whether there was any.
+    pub(crate) fn gather_credit(&self, off: IrqOff<'_>) -> bool {
+        let taken = |stripe: &Stripe| core::mem::take(&mut stripe.0.lock(off).0);
+        let credit: u64 = self.stripes.iter().map(taken).sum();
+        self.account.give(crate::error::Resource::Resident, credit);
+        credit > 0
+    }
+
+    /// Returns the request for the frame of a table.
+    pub(crate) const fn table_request() -> Request {
+        Request::FRAME.class(rhumb_frames::AllocClass::PageTables)
+    }
+
+    /// Returns the request for the frame of a page.
+    pub(crate) const fn page_request() -> Request {
+        Request::FRAME
+    }
+
+    /// Returns the word of a page of 4 KiB with a frame.
+    pub(crate) fn word_of(&self, pfn: Pfn, marks: Marks) -> Word {
+        Word::mapped(pfn, PageSize::Size4K, marks, |access| self.space.attributes(access))
+    }
+
+    /// Returns the CPU that chooses addresses.
+    pub(crate) fn here(&self, pinned: Pinned<'_>) -> CpuId {
+        self.space.machine().cpu_of(pinned)
+    }
+}
+
+/// The account of a map is used up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OverLimit;

@@ -1,0 +1,180 @@
+//! Unmapping: words become empty, CPUs flush, and frames and tables are free after that (I6).
+
+use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange, impossible};
+use rhumb_pagetable::flush::Unflushed;
+use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
+
+use crate::allocate::run_length;
+use crate::error::{Resource, VmError};
+use crate::gone::{Gone, GoneKey, GoneTable};
+use crate::map::{Map, Place};
+use crate::planted::{self, Fault};
+use crate::space::Space;
+use crate::word::{State, Word};
+
+const PAGE: u64 = PageSize::Size4K.bytes();
+/// The right to add to a flush.
+pub(crate) const KEY: GoneKey = GoneKey(());
+
+/// The outcome of a step of an unmapping.
+struct Taken {
+    /// Where the next step begins.
+    next: VirtAddr,
+    /// Pages that were allocated.
+    pages: u64,
+}
+
+impl<S: Space> Map<S> {
+    /// Unmaps a range. Pages that are not allocated stay so. Returns how many pages were allocated.
+    ///
+    /// # Errors
+    /// [`VmError`]: the range is not the map's; or an end of it is in the middle of memory that has no table yet, and
+    /// there is none. Nothing has changed then.
+    ///
+    /// Cost: a word for each page, or one for each table that is unmapped as a whole; a flush for 64 pages, 64 tables, or
+    /// what there is; none where no page had a frame.
+    pub fn unmap(&self, range: VirtRange) -> Result<u64, VmError> {
+        self.check(range)?;
+        let _lanes = self.lanes.hold(range, || self.space.relax());
+        self.cut(range.start())?;
+        self.cut(range.end())?;
+        Ok(self.unmap_held(range))
+    }
+
+    /// Unmaps a range at whose ends words end, and whose lanes the caller holds.
+    pub(crate) fn unmap_held(&self, range: VirtRange) -> u64 {
+        let pages = self.remove(range);
+        self.account.give(Resource::Addresses, pages);
+        let mut at = range.start();
+        while at < range.end() {
+            self.lanes.lower_hint(at, self.guard_bytes());
+            at = self.lanes.end_of(at);
+        }
+        pages
+    }
+
+    /// Empties all words of a range at whose ends words end, and frees what they had. The caller holds the lanes.
+    fn remove(&self, range: VirtRange) -> u64 {
+        let mut going = Unflushed::new(Gone::default(), KEY);
+        let mut pages = 0;
+        let mut at = range.start();
+        while at < range.end() {
+            let step = self.locked(at, |_, tables, place| {
+                if place.level == 1 {
+                    take_words(tables, self.parent_of(tables, place), place, range.end(), &mut going)
+                } else {
+                    take_word(tables, place)
+                }
+            });
+            pages += step.pages;
+            if going.waiting().is_full() {
+                self.finish(&mut going);
+            } else if step.next == at {
+                // Another CPU copies the page, which takes no lock and no lane.
+                self.space.relax();
+            }
+            at = step.next;
+        }
+        self.finish(&mut going);
+        pages
+    }
+
+    /// Flushes, and frees what has waited.
+    pub(crate) fn finish(&self, going: &mut Unflushed<Gone>) {
+        if going.batch().is_empty() && going.waiting().is_empty() {
+            return;
+        }
+        let guard = self.space.machine().pin();
+        let pinned = guard.pinned();
+        if planted::is(Fault::NoFlush) {
+            return self.release(pinned, core::mem::take(going.waiting_mut(KEY)));
+        }
+        match self.space.flush(pinned, going).redeem(self.machine_identity()) {
+            Some(gone) => self.release(pinned, gone),
+            None => impossible!("a space flushes the CPUs of its own machine"),
+        }
+    }
+
+    /// Returns the place of the entry that refers to the table of `place`, which is at level 1.
+    fn parent_of(&self, tables: &S::Tables, place: Place) -> Place {
+        self.descend(tables, place.at)
+    }
+}
+
+/// Takes the word of an entry above level 1, which has no frame.
+fn take_word<T: TableMemory>(tables: &mut T, place: Place) -> Taken {
+    let is_empty = place.word(tables).is_empty();
+    if !is_empty {
+        tables.write(place.table, place.index, Entry::EMPTY);
+    }
+    Taken { next: place.at.plus(place.bytes()), pages: if is_empty { 0 } else { place.pages() } }
+}
+
+/// Takes the words of a table from `place` up to `end`: the table itself, where these are all.
+fn take_words<T: TableMemory>(
+    tables: &mut T,
+    parent: Place,
+    place: Place,
+    end: VirtAddr,
+    going: &mut Unflushed<Gone>,
+) -> Taken {
+    let count = run_length(&place, end);
+    if count == ENTRIES
+        && let Some(taken) = take_table(tables, parent, place, going)
+    {
+        return taken;
+    }
+    let mut pages = 0;
+    let mut mapped: Option<(VirtAddr, VirtAddr)> = None;
+    let mut at = place.at;
+    for index in place.index..place.index + count {
+        let word = Word(tables.read(place.table, index));
+        match word.state(PageSize::Size4K) {
+            State::Empty => {}
+            State::Busy(_) => break,
+            State::Fresh(_) => {
+                tables.write(place.table, index, Entry::EMPTY);
+                pages += 1;
+            }
+            State::Mapped(..) => {
+                if going.waiting_mut(KEY).pages.try_push(word).is_err() {
+                    break;
+                }
+                tables.write(place.table, index, Entry::EMPTY);
+                mapped = Some((mapped.map_or(at, |(first, _)| first), at));
+                pages += 1;
+            }
+        }
+        at = at.plus(PAGE);
+    }
+    if let Some((first, last)) = mapped
+        && let Some(range) = VirtRange::new(first, last.plus(PAGE))
+    {
+        going.batch_mut(KEY).add_leaf(range, PageSize::Size4K);
+    }
+    Taken { next: at, pages }
+}
+
+/// Takes a table out of its tree, unless a CPU copies a page of it.
+fn take_table<T: TableMemory>(
+    tables: &mut T,
+    parent: Place,
+    place: Place,
+    going: &mut Unflushed<Gone>,
+) -> Option<Taken> {
+    let mut pages = 0;
+    for index in 0..ENTRIES {
+        match Word(tables.read(place.table, index)).state(PageSize::Size4K) {
+            State::Empty => {}
+            State::Busy(_) => return None,
+            State::Fresh(_) | State::Mapped(..) => pages += 1,
+        }
+    }
+    let range = VirtRange::of_length(parent.at, parent.bytes())?;
+    going.waiting_mut(KEY).tables.try_push(GoneTable::new(place.table, 1)).ok()?;
+    tables.write(parent.table, parent.index, Entry::EMPTY);
+    let batch = going.batch_mut(KEY);
+    batch.add_leaf(range, PageSize::Size4K);
+    batch.add_table(parent.at);
+    Some(Taken { next: range.end(), pages })
+}

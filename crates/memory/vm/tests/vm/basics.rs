@@ -1,0 +1,218 @@
+//! One thing at a time: what each call does, what it costs, and which requests it refuses.
+
+use rhumb_machine::{VirtAddr, VirtRange};
+use rhumb_pagetable::walk;
+use rhumb_vm::{Allocation, FaultError, Inherit, Limits, Map, Protection, Resolved, Use, VmError};
+
+use crate::world::{GIB, KINDS, Kind, MIB, PAGE, TIB, on_ground, range};
+
+#[test]
+fn a_page_is_zero_at_its_first_use_and_keeps_what_is_written() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let space = map.space().clone();
+            let area = map.allocate(&Allocation::pages(3)).unwrap();
+            assert_eq!(map.usage().resident_pages, 0, "no page has a frame before it is used");
+            assert_eq!(space.0.read(&map, 1, area.start()), Ok(0));
+            space.0.write(&map, 0, area.start().plus(PAGE), 77).unwrap();
+            assert_eq!(space.0.read(&map, 3, area.start().plus(PAGE)), Ok(77));
+            assert_eq!(map.usage().resident_pages, 2);
+            assert_eq!(map.fault(area.start(), Use::Write), Ok(Resolved::Already));
+            assert_eq!(map.unmap(area), Ok(3));
+            assert_eq!(map.fault(area.start(), Use::Read), Err(FaultError::NotAllocated(area.start())));
+            space.0.assert_no_stale();
+        });
+    }
+}
+
+/// Stale contents of a frame never reach another page.
+#[test]
+fn frames_that_were_used_are_zero_again() {
+    on_ground(|ground| {
+        let map = ground.map(Kind::Task);
+        let space = map.space().clone();
+        for round in 1..4 {
+            let area = map.allocate(&Allocation::pages(1200)).unwrap();
+            for page in 0..1200 {
+                let at = area.start().plus(page * PAGE);
+                assert_eq!(space.0.read(&map, 0, at), Ok(0), "round {round}");
+                space.0.write(&map, 0, at, round).unwrap();
+            }
+            map.unmap(area).unwrap();
+        }
+    });
+}
+
+/// Memory of a terabyte takes a word for each gigabyte, and nothing below.
+#[test]
+fn large_allocations_take_few_tables() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let before = ground.in_use();
+            let area = range(kind.range().start(), 400 * GIB / PAGE);
+            assert_eq!(map.allocate(&Allocation::pages(400 * GIB / PAGE).at(area.start())), Ok(area));
+            assert!(ground.in_use() - before <= 1, "{} tables", ground.in_use() - before);
+            // A use divides one gigabyte, and one 2 MiB of it.
+            let at = area.start().plus(7 * GIB + 5 * PAGE);
+            map.space().0.write(&map, 0, at, 1).unwrap();
+            assert!(ground.in_use() - before <= 4);
+            let middle =
+                VirtRange::new(area.start().plus(GIB / 2), area.start().plus(9 * GIB + PAGE)).unwrap();
+            map.protect(middle, Protection::Read).unwrap();
+            let mut regions = Vec::new();
+            map.for_each_region(|region| regions.push((region.range, region.protection)));
+            let expected = [
+                (VirtRange::new(area.start(), middle.start()).unwrap(), Protection::ReadWrite),
+                (middle, Protection::Read),
+                (VirtRange::new(middle.end(), area.end()).unwrap(), Protection::ReadWrite),
+            ];
+            assert_eq!(regions, expected);
+            assert_eq!(map.unmap(map.range()), Ok(400 * GIB / PAGE));
+            assert_eq!(map.region(VirtAddr::ZERO), None);
+        });
+    }
+}
+
+#[test]
+fn addresses_are_chosen_apart_and_used_again() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let guard = map.space().0.kind == Kind::Kernel;
+            let one = map.allocate(&Allocation::pages(5)).unwrap();
+            let two = map.allocate(&Allocation::pages(3)).unwrap();
+            let between = two.start().since(one.end());
+            assert_eq!(between, if guard { PAGE } else { 0 });
+            map.unmap(one).unwrap();
+            assert_eq!(map.allocate(&Allocation::pages(5)).unwrap(), one, "the lowest room is used first");
+            let large = map.allocate(&Allocation::pages(700).aligned(512)).unwrap();
+            assert_eq!(large.start().get() % (2 * MIB), 0);
+            let three = map.allocate(&Allocation::pages(1)).unwrap();
+            assert!(!three.overlaps(one) && !three.overlaps(two) && !three.overlaps(large));
+        });
+    }
+}
+
+/// The last page of a map can be allocated, and an allocation larger than a lane is found.
+#[test]
+fn the_ends_of_the_map_are_used() {
+    on_ground(|ground| {
+        let map = ground.map(Kind::Task);
+        let last = VirtAddr::new(map.range().end().get() - PAGE);
+        map.allocate(&Allocation::pages(1).at(last)).unwrap();
+        map.space().0.write(&map, 0, last, 5).unwrap();
+        let huge = map.allocate(&Allocation::pages(20 * TIB / PAGE)).unwrap();
+        assert_eq!(huge.bytes(), 20 * TIB);
+        assert_eq!(
+            map.allocate(&Allocation::pages(120 * TIB / PAGE)),
+            Err(VmError::NoRoom(120 * TIB / PAGE))
+        );
+        assert_eq!(map.unmap(huge), Ok(20 * TIB / PAGE));
+        assert_eq!(map.usage().address_pages, 1);
+    });
+}
+
+/// The kernel's own map of a CPU does what the map says, also for code.
+#[test]
+fn entries_say_what_was_asked_for() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let tree = &map.space().0;
+            for protection in [Protection::Read, Protection::ReadWrite, Protection::ReadExecute] {
+                let area = map.allocate(&Allocation::pages(1).protection(protection)).unwrap();
+                tree.read(&map, 0, area.start()).unwrap();
+                let leaf = walk(&tree.tables(), tree.root(), area.start()).leaf().unwrap();
+                assert_eq!(leaf.permissions.user, kind == Kind::Task);
+                assert_eq!(leaf.permissions.writable, protection == Protection::ReadWrite);
+                assert_eq!(leaf.permissions.executable, protection == Protection::ReadExecute);
+            }
+        });
+    }
+}
+
+/// A change of rights flushes where a right is lost, and nowhere else; nor does memory that was never used.
+#[test]
+fn flushes_are_made_where_rights_are_lost() {
+    on_ground(|ground| {
+        use std::sync::atomic::Ordering::Relaxed;
+        let map = ground.map(Kind::Task);
+        let area = map.allocate(&Allocation::pages(300)).unwrap();
+        let flushes = || ground.flushes.load(Relaxed);
+        map.protect(area, Protection::Read).unwrap();
+        map.protect(area, Protection::ReadWrite).unwrap();
+        map.unmap(area).unwrap();
+        assert_eq!(flushes(), 0);
+        let area = map.allocate(&Allocation::pages(300)).unwrap();
+        for page in 0..300 {
+            map.space().0.write(&map, 2, area.start().plus(page * PAGE), page).unwrap();
+        }
+        assert_eq!(flushes(), 0);
+        map.protect(area, Protection::Read).unwrap();
+        assert_eq!(flushes(), 1);
+        assert!(map.space().0.write(&map, 2, area.start(), 9).is_err());
+        map.protect(area, Protection::ReadWrite).unwrap();
+        assert_eq!(flushes(), 1);
+        map.protect(area, Protection::Nothing).unwrap();
+        assert_eq!(flushes(), 2);
+        assert!(map.space().0.read(&map, 2, area.start()).is_err());
+        map.protect(area, Protection::Read).unwrap();
+        assert_eq!(map.space().0.read(&map, 2, area.start().plus(PAGE)), Ok(1), "contents stay");
+        map.space().0.assert_no_stale();
+    });
+}
+
+#[test]
+fn bad_requests_are_refused_and_change_nothing() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let start = map.range().start();
+            let area = map.allocate(&Allocation::pages(4).at(start.plus(GIB))).unwrap();
+            let used = ground.in_use();
+            let unaligned = VirtRange::of_length(start.plus(1), PAGE).unwrap();
+            let empty = VirtRange::of_length(start, 0).unwrap();
+            let below = VirtRange::new(VirtAddr::new(start.get() - PAGE), start.plus(PAGE)).unwrap();
+            for bad in [unaligned, empty] {
+                assert_eq!(map.unmap(bad), Err(VmError::BadRange(bad)));
+                assert_eq!(map.protect(bad, Protection::Read), Err(VmError::BadRange(bad)));
+            }
+            assert_eq!(map.unmap(below), Err(VmError::Outside(below)));
+            assert_eq!(map.inherit(below, Inherit::Copy), Err(VmError::Outside(below)));
+            assert_eq!(map.allocate(&Allocation::pages(0)), Err(VmError::NoRoom(0)));
+            assert_eq!(map.allocate(&Allocation::pages(u64::MAX)), Err(VmError::NoRoom(u64::MAX)));
+            assert_eq!(map.allocate(&Allocation::pages(1).aligned(3)), Err(VmError::BadAlignment(3)));
+            assert_eq!(
+                map.allocate(&Allocation::pages(1).aligned(1 << 60)),
+                Err(VmError::BadAlignment(1 << 60))
+            );
+            assert_eq!(
+                map.allocate(&Allocation::pages(9).at(VirtAddr::new(area.start().get() - 6 * PAGE))),
+                Err(VmError::Occupied(area.start()))
+            );
+            let hole = range(area.start(), 5);
+            assert_eq!(map.protect(hole, Protection::Read), Err(VmError::NotAllocated(area.end())));
+            assert!(map.fault(VirtAddr::ZERO, Use::Read).is_err());
+            assert_eq!(ground.in_use(), used);
+            assert_eq!(map.region(VirtAddr::ZERO).unwrap().protection, Protection::ReadWrite);
+        });
+    }
+}
+
+/// A kernel's part must have the level-3 tables already, because each task's root has copies of the entries above.
+#[test]
+fn a_part_of_the_kernels_half_needs_its_upper_tables() {
+    on_ground(|ground| {
+        use rhumb_pagetable::{Entry, TableMemory};
+        let space = ground.space(Kind::Kernel);
+        let mut tables = space.0.tables();
+        let root = space.0.root().table;
+        let entry = tables.read(root, 385);
+        tables.write(root, 385, Entry::EMPTY);
+        assert!(matches!(Map::new(space.clone(), Limits::default()), Err(VmError::BadRange(_))));
+        tables.write(root, 385, entry);
+        assert!(Map::new(space, Limits::default()).is_ok());
+    });
+}

@@ -1,0 +1,83 @@
+//! Limits: exact, and an error where they are reached.
+
+use rhumb_vm::{Allocation, FaultError, Limits, Map, Resource, Use, VmError};
+
+use crate::model::Pair;
+use crate::world::{GIB, KINDS, Kind, PAGE, Random, on_ground};
+
+#[test]
+fn i11_addresses_and_resident_pages_are_limited_exactly() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let limits = Limits { address_pages: Some(1000), resident_pages: Some(333), tables: None };
+            let map = Map::new(ground.space(kind), limits).unwrap();
+            assert_eq!(map.limits(), limits);
+            let area = map.allocate(&Allocation::pages(990)).unwrap();
+            let refused = Err(VmError::Limit(Resource::Addresses));
+            assert_eq!(map.allocate(&Allocation::pages(11)), refused);
+            assert_eq!(map.usage().address_pages, 990);
+            // The pages lie in several stripes, each of which keeps some of what is charged.
+            let at = |page: u64| area.start().plus(page * 2 % 990 * PAGE + page * 2 / 990 * PAGE);
+            for page in 0..333 {
+                map.fault(at(page), Use::Write).unwrap();
+                assert_eq!(map.usage().resident_pages, page + 1);
+            }
+            assert_eq!(map.fault(at(333), Use::Write), Err(FaultError::Limit(Resource::Resident)));
+            assert_eq!(map.usage().resident_pages, 333);
+            map.unmap(crate::world::range(area.start(), 1)).unwrap();
+            assert!(map.fault(at(333), Use::Write).is_ok(), "a page that was unmapped makes room");
+            map.set_limits(Limits::default());
+            assert!(map.fault(at(334), Use::Write).is_ok());
+            assert!(map.allocate(&Allocation::pages(11)).is_ok());
+        });
+    }
+}
+
+#[test]
+fn i11_tables_are_limited() {
+    on_ground(|ground| {
+        let limits = Limits { tables: Some(5), ..Limits::default() };
+        let map = Map::new(ground.space(Kind::Task), limits).unwrap();
+        let start = map.range().start();
+        map.allocate(&Allocation::pages(1).at(start)).unwrap();
+        assert_eq!(map.usage().tables, 3);
+        // Two more are to be had, but another 512 GiB takes three.
+        let far = start.plus(600 * GIB);
+        let refused = Err(VmError::Limit(Resource::Tables));
+        assert_eq!(map.allocate(&Allocation::pages(1).at(far)), refused);
+        assert_eq!((map.usage().tables, map.usage().address_pages), (3, 1));
+        map.allocate(&Allocation::pages(1).at(start.plus(GIB))).unwrap();
+        assert_eq!(map.usage().tables, 5);
+        let large = map.allocate(&Allocation::pages(512).at(start.plus(GIB / 2))).unwrap();
+        let refused = Err(FaultError::Limit(Resource::Tables));
+        assert_eq!(map.fault(large.start(), Use::Read), refused);
+    });
+}
+
+/// At whatever limit, an operation is done or refused, and nothing in between.
+#[test]
+fn i7_a_limit_refuses_the_whole() {
+    for kind in KINDS {
+        for most in [0, 1, 5, 40, 300] {
+            on_ground(|ground| {
+                let limits = |random: &mut Random| {
+                    let mut some = || Some(most + random.below(20));
+                    Limits {
+                        address_pages: some().map(|most| most * 40),
+                        resident_pages: some(),
+                        tables: None,
+                    }
+                };
+                let mut random = Random(most + 99);
+                let mut pair = Pair::new(Map::new(ground.space(kind), limits(&mut random)).unwrap());
+                for _ in 0..300 {
+                    if let Err(error) = pair.step(&mut random) {
+                        assert!(matches!(error, VmError::Limit(_)), "{error}");
+                    }
+                }
+                pair.map.set_limits(Limits::default());
+                pair.check();
+            });
+        }
+    }
+}

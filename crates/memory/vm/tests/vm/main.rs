@@ -1,0 +1,11 @@
+//! Maps on a hosted machine: against a plain model, with faults of several CPUs, without memory, at limits.
+
+mod basics;
+mod exhaustion;
+mod forest;
+mod histories;
+mod limits;
+mod model;
+mod parallel;
+mod planted;
+mod world;
