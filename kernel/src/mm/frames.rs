@@ -64,7 +64,9 @@ impl From<LayoutError> for TakeOverError {
     }
 }
 
-/// Builds the allocator over all RAM. Once, at boot, before other CPUs allocate.
+/// Builds the allocator over all RAM. Once, at boot, before other CPUs allocate. Never inlined, because its lists take
+/// tens of KiB of stack, which the object caches need next.
+#[inline(never)]
 pub fn take_over(boot: &'static Boot) -> Result<&'static Frames<KernelMachine>, TakeOverError> {
     let mut map = boot.memory.lock();
     let mut memory = ArrayVec::<MemoryRange, MAX_PIECES>::new();
