@@ -77,7 +77,7 @@ extern "sysv64" fn rhumb_main() -> ! {
 /// needs later.
 #[inline(never)]
 fn bring_up(boot: &'static Boot) {
-    let here = area::here();
+    let here = area::boot();
     pic::disable();
     backtrace::check_symbols();
     here.set_inputs(inputs(boot, boot.topology.cpus.first()));
@@ -251,7 +251,7 @@ fn route_interrupts(boot: &Boot) {
         // As PCI's are, which is what a port has that is on no ISA interrupt.
         SerialInterrupt::Global(gsi) => line(gsi, Polarity::ActiveLow, Trigger::Level),
     });
-    let boot_apic = area::here().apic_id.load(Relaxed);
+    let boot_apic = area::boot().apic_id.load(Relaxed);
     for mut io_apic in io_apics(boot) {
         io_apic.mask_all();
         let Ok(destination) = u8::try_from(boot_apic) else { continue };

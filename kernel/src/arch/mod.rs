@@ -7,6 +7,7 @@
 //! | [`control`], [`pkrs`] | control registers; the register of protection keys |
 //! | [`halt`] | halting a CPU |
 //! | [`gdt`], [`idt`] | segments and interrupt stacks; the table of traps and its stubs |
+//! | [`gs`] | where assembly finds a CPU's own words |
 //! | [`apic`], [`ioapic`], [`pic`] | interrupt controllers |
 //! | [`mce`], [`mtrr`] | machine checks; how memory is cached |
 //! | [`tsc`] | the time-stamp counter |
@@ -18,6 +19,7 @@ pub mod control;
 pub mod entropy;
 pub mod features;
 pub mod gdt;
+pub mod gs;
 pub mod halt;
 pub mod idt;
 pub mod ioapic;

@@ -82,7 +82,7 @@ pub fn make(boot: &Boot) {
             &mut *slots
         });
         let area = if cpu == CpuId::BOOT {
-            area::here()
+            area::boot()
         } else {
             let place = slots.plus(size_of::<CpuSlots>() as u64);
             // SAFETY: the place goes on behind the slots with room for this.

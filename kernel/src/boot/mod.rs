@@ -126,7 +126,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     };
     let built = paging::build(&mut map, &scratch, &wanted)
         .unwrap_or_else(|error| refuse(format_args!("the kernel's page tables cannot be built: {error}")));
-    let own = &area::here().stacks;
+    let own = &area::boot().stacks;
     for (stack, start) in Stack::ALL.into_iter().zip(stacks) {
         // SAFETY: the tables just built map the stack there, with its guard, for this CPU alone, and nothing unmaps it.
         unsafe { own.set(stack, start) };
@@ -351,7 +351,7 @@ unsafe extern "sysv64" {
 
 /// Leaves the boot tables and the boot stack for the kernel's own.
 fn enter(boot: &'static Boot) -> ! {
-    let top = area::here().stacks.top(Stack::Main);
+    let top = area::boot().stacks.top(Stack::Main);
     // SAFETY: the boot tables are loaded, and no CPU runs the boot code again: others start in the trampoline.
     unsafe { entry::erase_code() };
     root::load();

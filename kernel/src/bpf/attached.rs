@@ -20,6 +20,7 @@ use rhumb_machine::Machine;
 use rhumb_sync::atomic::handler_fence;
 
 use super::loaded::Loaded;
+use crate::cpu::area::COUNT;
 use crate::cpu::machine::MACHINE;
 use crate::cpu::trace::{EVENTS, Event};
 use crate::cpu::{self, area, backtrace, call, clock};
@@ -76,12 +77,13 @@ fn is_on_the_way(name: &str) -> bool {
 pub fn run(event: Event, context: &Context) {
     let guard = MACHINE.irq_off();
     let irq_off = guard.irq_off();
-    let here = area::of_pinned(irq_off.pinned());
-    if here.runs_program.load(Relaxed) {
-        here.counters.events_missed.increment();
+    let here = area::here(irq_off.pinned());
+    let runs_program = &here.own().runs_program;
+    if runs_program.load(Relaxed) {
+        COUNT.events_missed.increment();
         return;
     }
-    here.runs_program.store(true, Relaxed);
+    runs_program.store(true, Relaxed);
     handler_fence();
     let cpu = irq_off.cpu();
     let context = context.with(Field::Event, event as u64).with(Field::Cpu, cpu.index() as u64);
@@ -96,7 +98,7 @@ pub fn run(event: Event, context: &Context) {
         }
     }
     handler_fence();
-    here.runs_program.store(false, Relaxed);
+    runs_program.store(false, Relaxed);
 }
 
 /// Puts a program into a free slot of an event. The caller keeps `loaded` in place until [`clear`] has returned.

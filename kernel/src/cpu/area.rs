@@ -1,11 +1,30 @@
-//! The area of one CPU, reached through the GS base.
+//! The area of one CPU: what belongs to it, reached through the GS base.
+//!
+//! ```text
+//!   hot           64 bytes: words that its CPU changes at every turn, at offsets that assembly knows
+//!   id ..         what others look up: number, node, APIC, inbox, stacks; notes for reports      written at boot
+//!   lazy          exchanged by each CPU that flushes                                             its own line
+//!   job           written by a CPU that has work for this one                                    its own line
+//!   own ..        words for its CPU alone; counters and tracer, which others read at times
+//!   descriptors   of segments
+//!   log ..        records of its log
+//! ```
+//!
+//! **Reaching it.** Code that is held on its CPU shows its token and has [`Here`], with what only that CPU may use. A
+//! [`PerCpu`] is the part of an area that all CPUs may look at, of whatever CPU ([`of`], [`all`]): words that change
+//! are atomic, and what a CPU must do by itself is not offered. Code without a token has single instructions that are
+//! right wherever they run: the counters' ([`COUNT`]), the guards' and [`cpu_now`], whose answer may be stale
+//! ([`hot`]).
 //!
 //! The boot CPU's area is static, so that it exists before any memory is found; the others' come from the boot
-//! allocator. Each area begins with its own address, so `gs:0` yields a reference. Counters are written by their CPU
-//! alone (plain load and store, no locked operation), and every CPU may read them.
+//! allocator.
 
-use core::arch::asm;
+mod counters;
+pub(super) mod hot;
+
+use core::marker::PhantomData;
 use core::mem::offset_of;
+use core::ops::Deref;
 use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -14,6 +33,7 @@ use core::sync::atomic::{
 use rhumb_klog::{Ring, Slot};
 use rhumb_machine::{CpuId, MAX_CPUS, NodeId, PageSize, Pinned, VirtAddr};
 use rhumb_pagetable::LazyCpu;
+use rhumb_pagetable::flush::MarkLeft;
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::{Inbox, Senders};
 use rhumb_sync::Place;
@@ -26,89 +46,20 @@ use crate::arch::control::Controls;
 use crate::arch::gdt::Descriptors;
 use crate::arch::mce;
 use crate::layout::{self, Stack};
+pub use counters::{COUNT, Counter, Counters};
+use hot::Hot;
+pub use hot::cpu_now;
 
 /// Records of the log that a CPU other than the boot CPU keeps: it has little to say.
 pub const LOG_SLOTS: usize = 16;
 
 const IA32_GS_BASE: u32 = 0xc000_0101;
 
-/// A number that one CPU counts and all may read.
-#[derive(Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Returns a counter of 0.
-    pub const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Adds one. Only the owning CPU calls this.
-    #[inline(always)]
-    pub fn increment(&self) {
-        self.add(1);
-    }
-
-    /// Adds `n`. Only the owning CPU calls this. One instruction, not locked: an interrupt on the same CPU comes before
-    /// or after it, and no other CPU writes.
-    #[inline(always)]
-    pub fn add(&self, n: u64) {
-        // SAFETY: the pointer is to our own atomic.
-        unsafe { asm!("add qword ptr [{}], {}", in(reg) self.0.as_ptr(), in(reg) n, options(nostack)) };
-    }
-
-    /// Returns the number now.
-    pub fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
-/// The counters that `vmstat` and `cpus` sum up.
-#[derive(Default)]
-pub struct Counters {
-    pub timer_interrupts: Counter,
-    pub device_interrupts: Counter,
-    pub call_interrupts: Counter,
-    pub calls_served: Counter,
-    pub calls_sent: Counter,
-    pub spurious_interrupts: Counter,
-    pub nmis: Counter,
-    pub flushes: Counter,
-    pub flushes_page: Counter,
-    pub flushes_all: Counter,
-    pub flushes_remote: Counter,
-    pub flushes_received: Counter,
-    pub flushes_lazy: Counter,
-    pub page_table_writes: Counter,
-    pub events_missed: Counter,
-}
-
-impl Counters {
-    const fn new() -> Self {
-        Self {
-            timer_interrupts: Counter::new(),
-            device_interrupts: Counter::new(),
-            call_interrupts: Counter::new(),
-            calls_served: Counter::new(),
-            calls_sent: Counter::new(),
-            spurious_interrupts: Counter::new(),
-            nmis: Counter::new(),
-            flushes: Counter::new(),
-            flushes_page: Counter::new(),
-            flushes_all: Counter::new(),
-            flushes_remote: Counter::new(),
-            flushes_received: Counter::new(),
-            flushes_lazy: Counter::new(),
-            page_table_writes: Counter::new(),
-            events_missed: Counter::new(),
-        }
-    }
-}
-
-/// A value that shares its cache line with no other.
+/// A value that shares its cache lines with no other.
 #[repr(C, align(64))]
 pub struct OwnLine<T>(T);
 
-impl<T> core::ops::Deref for OwnLine<T> {
+impl<T> Deref for OwnLine<T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {
@@ -116,97 +67,103 @@ impl<T> core::ops::Deref for OwnLine<T> {
     }
 }
 
-// Words that one CPU writes often do not lie in the line that the others look at.
-const _: () = assert!(offset_of!(PerCpu, lazy).is_multiple_of(64) && size_of::<OwnLine<LazyCpu>>() == 64);
-
-// `this_cpu` reads it as a word.
-const _: () = assert!(size_of::<CpuId>() == 2);
-
-/// One CPU's own data.
+/// One CPU's own data, as far as all CPUs may look at them.
 #[repr(C, align(64))]
 pub struct PerCpu {
-    this: AtomicPtr<PerCpu>,
+    hot: Hot,
+
     id: CpuId,
     /// The CPU's number on the interrupt bus.
     pub apic_id: AtomicU32,
     node: AtomicU32,
-    /// How many guards hold the running code on this CPU. Interrupt handlers raise and lower it evenly.
-    pub preempt_depth: AtomicU64,
-    /// The [`IrqDepth`](rhumb_machine::IrqDepth): guards that keep interrupts off, and how the first one found them.
-    pub irq_depth: AtomicU64,
+    /// Which inputs of its APIC carry non-maskable interrupts: see [`PerCpu::inputs`].
+    inputs: AtomicU32,
+    /// Cross-calls that wait for this CPU: see [`PerCpu::inbox`].
+    inbox: Once<Inbox>,
+    /// Where its stacks lie.
+    pub stacks: Stacks,
+    /// Its control registers when it last noted them.
+    controls: [AtomicU64; 3],
+    /// The worst machine check that it has found: see `arch::mce`.
+    pub machine_check: mce::Noted,
+    /// Where a non-maskable interrupt stopped it, for the report of the CPU that sent it: 0 while it runs.
+    pub stopped_rip: AtomicU64,
+    pub stopped_rbp: AtomicU64,
+
+    lazy: OwnLine<LazyCpu>,
+    job: OwnLine<AtomicPtr<()>>,
+
+    own: Own,
+    /// The CPU's place in the queue of the lock of the page tables.
+    tables_place: Place,
+    /// Statistics.
+    pub counters: Counters,
     /// How long guards keep interrupts off, where that is traced.
     pub irqs_off: irqsoff::Trace,
+
+    /// Segment descriptors and task-state segment.
+    pub descriptors: OwnLine<Descriptors>,
+    log_ring: OwnLine<Once<Ring<'static>>>,
+    log_slots: [Slot; LOG_SLOTS],
+}
+
+/// Words for their CPU alone. Code of this CPU has a reference by [`Here::own`], and cannot pass it to another one:
+/// the type is not `Sync`.
+#[repr(C, align(64))]
+pub struct Own {
     /// How many traps are being reported: a fault inside a report ends the report.
     pub report_depth: AtomicU32,
     /// Where an expected fault of `cpu::probe` goes on, 0 when none is expected.
     pub probe_resume: AtomicU64,
     /// The value that the last expected fault's handler had in the register of protection keys, where tables have one.
     pub handler_keys: AtomicU64,
-    /// The number to add to its time-stamp counter so that it shows what the boot CPU's shows. Wraps.
-    pub tsc_offset: AtomicU64,
-    /// Which inputs of its APIC carry non-maskable interrupts: see [`PerCpu::inputs`].
-    inputs: AtomicU32,
-    /// Where a non-maskable interrupt stopped it, for the report of the CPU that sent it: 0 while it runs.
-    pub stopped_rip: AtomicU64,
-    pub stopped_rbp: AtomicU64,
-    /// Its control registers when it last noted them: see `arch::control::Controls`.
-    pub controls: [AtomicU64; 3],
-    /// The worst machine check that it has found: see `arch::mce`.
-    pub machine_check: mce::Noted,
-    /// Segment descriptors and task-state segment.
-    pub descriptors: Descriptors,
-    /// Where its stacks lie.
-    pub stacks: Stacks,
-    /// Cross-calls that wait for this CPU: see [`PerCpu::inbox`].
-    inbox: Once<Inbox>,
-    /// Whether the CPU idles, and what it misses meanwhile: see `cpu::tlb`. Every CPU that flushes looks at it.
-    pub lazy: OwnLine<LazyCpu>,
-    /// The CPU's place in the queue of the lock of the page tables.
-    pub tables_place: Place,
-    /// Whether it runs a program of BPF: events meanwhile are missed. Its CPU alone writes it.
+    /// Whether it runs a program of BPF: events meanwhile are missed.
     pub runs_program: AtomicBool,
-    /// A job that waits for this CPU: see `cpu::work`.
-    pub job: AtomicPtr<()>,
-    /// Statistics.
-    pub counters: Counters,
-    log_slots: [Slot; LOG_SLOTS],
-    log_ring: Once<Ring<'static>>,
+    _not_sync: PhantomData<*mut ()>,
 }
 
-// SAFETY: all fields that change after construction are atomics, or (`descriptors`) written only by their own CPU while
-// it starts.
+// Words that one CPU writes often do not lie in a line that others look at, nor the other way round.
+const _: () = assert!(offset_of!(PerCpu, hot) == 0 && offset_of!(PerCpu, id) == 64);
+const _: () = assert!(offset_of!(PerCpu, lazy).is_multiple_of(64) && size_of::<OwnLine<LazyCpu>>() == 64);
+const _: () =
+    assert!(offset_of!(PerCpu, job).is_multiple_of(64) && size_of::<OwnLine<AtomicPtr<()>>>() == 64);
+const _: () =
+    assert!(offset_of!(PerCpu, own).is_multiple_of(64) && offset_of!(PerCpu, log_ring).is_multiple_of(64));
+
+// SAFETY: words that change are atomics, but for `descriptors`, which only their own CPU writes while it starts; `own`
+// is reached through `Here` alone, which stays on its CPU.
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
     /// Returns the area of `cpu`, which no other CPU knows yet.
     pub const fn new(id: CpuId) -> Self {
         Self {
-            this: AtomicPtr::new(core::ptr::null_mut()),
+            hot: Hot::new(id),
             id,
             apic_id: AtomicU32::new(0),
             node: AtomicU32::new(0),
-            preempt_depth: AtomicU64::new(0),
-            irq_depth: AtomicU64::new(0),
-            irqs_off: irqsoff::Trace::new(),
-            report_depth: AtomicU32::new(0),
-            probe_resume: AtomicU64::new(0),
-            handler_keys: AtomicU64::new(0),
-            tsc_offset: AtomicU64::new(0),
             inputs: AtomicU32::new(0),
-            stopped_rip: AtomicU64::new(0),
-            stopped_rbp: AtomicU64::new(0),
+            inbox: Once::new(),
+            stacks: Stacks::new(),
             controls: [const { AtomicU64::new(0) }; 3],
             machine_check: mce::Noted::new(),
-            descriptors: Descriptors::new(),
-            stacks: Stacks::new(),
-            inbox: Once::new(),
+            stopped_rip: AtomicU64::new(0),
+            stopped_rbp: AtomicU64::new(0),
             lazy: OwnLine(LazyCpu::new()),
+            job: OwnLine(AtomicPtr::new(core::ptr::null_mut())),
+            own: Own {
+                report_depth: AtomicU32::new(0),
+                probe_resume: AtomicU64::new(0),
+                handler_keys: AtomicU64::new(0),
+                runs_program: AtomicBool::new(false),
+                _not_sync: PhantomData,
+            },
             tables_place: Place::new(),
-            runs_program: AtomicBool::new(false),
-            job: AtomicPtr::new(core::ptr::null_mut()),
             counters: Counters::new(),
+            irqs_off: irqsoff::Trace::new(),
+            descriptors: OwnLine(Descriptors::new()),
+            log_ring: OwnLine(Once::new()),
             log_slots: [const { Slot::new() }; LOG_SLOTS],
-            log_ring: Once::new(),
         }
     }
 
@@ -223,7 +180,7 @@ impl PerCpu {
 
     /// Returns this CPU's own log.
     pub fn log_ring(&'static self) -> &'static Ring<'static> {
-        self.log_ring.call_once(|| Ring::new(&self.log_slots))
+        self.log_ring.0.call_once(|| Ring::new(&self.log_slots))
     }
 
     /// Returns the purpose of the two inputs of its APIC.
@@ -272,6 +229,70 @@ impl PerCpu {
     pub fn set_node(&self, node: NodeId) {
         self.node.store(node.index() as u32, Relaxed);
     }
+
+    /// Leaves a flush to the CPU where it is lazy: see [`LazyCpu::leave_mark`].
+    pub fn leave_mark(&self) -> MarkLeft {
+        self.lazy.leave_mark()
+    }
+
+    /// Tells whether it is lazy, for reports: see [`LazyCpu::is_lazy`].
+    #[cfg(feature = "lab")]
+    pub fn is_lazy(&self) -> bool {
+        self.lazy.is_lazy()
+    }
+
+    /// Returns the place of a job that waits for this CPU: see `cpu::work`.
+    pub fn job(&self) -> &AtomicPtr<()> {
+        &self.job
+    }
+
+    /// Sets the number to add to the CPU's time-stamp counter so that it shows what the boot CPU's shows. Wraps. Once,
+    /// by the CPU that starts it.
+    pub fn set_tsc_offset(&self, offset: u64) {
+        self.hot.set_tsc_offset(offset);
+    }
+}
+
+/// The area of the CPU on which the code runs, as long as the code is held there. It is no proof for other CPUs, and
+/// cannot be passed to one.
+#[derive(Clone, Copy)]
+pub struct Here<'pinned> {
+    area: &'static PerCpu,
+    _pinned: PhantomData<Pinned<'pinned>>,
+}
+
+impl Here<'_> {
+    /// Returns the words for this CPU alone.
+    #[inline(always)]
+    pub fn own(&self) -> &Own {
+        &self.area.own
+    }
+
+    /// Returns whether this CPU idles, and what it misses meanwhile: see `cpu::tlb`.
+    #[inline(always)]
+    pub fn lazy(&self) -> &LazyCpu {
+        &self.area.lazy
+    }
+
+    /// Returns this CPU's place in the queue of the lock of the page tables. In another CPU's hands it would cost that
+    /// CPU its turn, and nothing more.
+    #[inline(always)]
+    pub fn tables_place(&self) -> &'static Place {
+        &self.area.tables_place
+    }
+
+    /// Returns the part of the area that all CPUs may look at.
+    pub fn area(&self) -> &'static PerCpu {
+        self.area
+    }
+}
+
+impl Deref for Here<'_> {
+    type Target = PerCpu;
+    #[inline(always)]
+    fn deref(&self) -> &PerCpu {
+        self.area
+    }
 }
 
 static BOOT: PerCpu = PerCpu::new(CpuId::BOOT);
@@ -280,18 +301,27 @@ static AREAS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr:
 /// Makes the boot CPU's area current. The first thing that Rust code does.
 pub fn install_boot() {
     register(&BOOT);
-    install(&BOOT);
+    // SAFETY: the boot CPU runs this, alone, before it makes any token.
+    unsafe { install(&BOOT) };
+}
+
+/// Returns the boot CPU's area.
+pub fn boot() -> &'static PerCpu {
+    &BOOT
 }
 
 /// Makes `area` known to other CPUs.
 pub fn register(area: &'static PerCpu) {
     let pointer = core::ptr::from_ref(area).cast_mut();
-    area.this.store(pointer, Relaxed);
+    area.hot.set_this(pointer);
     AREAS[area.id.index()].store(pointer, Release);
 }
 
 /// Makes `area` the current CPU's.
-pub fn install(area: &'static PerCpu) {
+///
+/// # Safety
+/// Called once by each CPU, first thing, with a registered area that no other CPU has.
+pub unsafe fn install(area: &'static PerCpu) {
     // SAFETY: the GS base is used for nothing but the per-CPU area.
     unsafe { Msr::new(IA32_GS_BASE).write(core::ptr::from_ref(area) as u64) };
 }
@@ -302,48 +332,10 @@ pub fn gs_base() -> u64 {
     unsafe { Msr::new(IA32_GS_BASE).read() }
 }
 
-/// Holds the running code on its CPU. One instruction: code that is moved to another CPU between finding its area and
-/// writing there would raise the depth of the wrong one.
+/// Returns the area of the CPU that `pinned` names, on which the caller runs. Cost: one load.
 #[inline(always)]
-pub fn raise_preempt_depth() {
-    // SAFETY: GS leads to this CPU's area, and the field is this CPU's own.
-    unsafe { asm!("inc qword ptr gs:[{}]", const offset_of!(PerCpu, preempt_depth), options(nostack)) };
-}
-
-/// Undoes one [`raise_preempt_depth`].
-#[inline(always)]
-pub fn lower_preempt_depth() {
-    // SAFETY: GS leads to this CPU's area, and the field is this CPU's own.
-    unsafe { asm!("dec qword ptr gs:[{}]", const offset_of!(PerCpu, preempt_depth), options(nostack)) };
-}
-
-/// Returns the area of the CPU on which this runs. The caller stays on it while that matters: see [`Pinned`].
-#[inline(always)]
-pub fn here() -> &'static PerCpu {
-    let pointer: *const PerCpu;
-    // SAFETY: GS points to a registered area from the first Rust instruction on, and its first field is its address.
-    unsafe {
-        asm!("mov {}, gs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
-        &*pointer
-    }
-}
-
-/// Returns the CPU on which this runs, by one instruction. The caller stays on it while that matters: see [`Pinned`].
-#[inline(always)]
-pub fn this_cpu() -> CpuId {
-    let id: usize;
-    // SAFETY: GS leads to this CPU's area, whose number was made of a `CpuId`, and is one.
-    unsafe {
-        asm!("movzx {:e}, word ptr gs:[{}]", out(reg) id, const offset_of!(PerCpu, id),
-            options(nostack, preserves_flags, readonly));
-        CpuId::new(id).unwrap_unchecked()
-    }
-}
-
-/// Returns the area of the CPU that `pinned` names.
-#[inline(always)]
-pub fn of_pinned(_pinned: Pinned<'_>) -> &'static PerCpu {
-    here()
+pub fn here(_pinned: Pinned<'_>) -> Here<'_> {
+    Here { area: hot::this_area(), _pinned: PhantomData }
 }
 
 /// Returns the area of `cpu`, or `None` if it has not been registered.
@@ -367,5 +359,6 @@ pub fn stack_at(address: VirtAddr) -> Option<(CpuId, Stack, Part)> {
         return None;
     }
     let of = |area: &PerCpu| area.stacks.at(address).map(|(stack, part)| (area.id, stack, part));
-    of(here()).or_else(|| all().find_map(of))
+    // Of a CPU that the code may have left since, the answer is as true.
+    self::of(cpu_now()).and_then(of).or_else(|| all().find_map(of))
 }

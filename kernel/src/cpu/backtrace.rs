@@ -9,11 +9,12 @@ use core::fmt::{self, Write};
 use core::mem::offset_of;
 
 use rhumb_code::PartInfo;
-use rhumb_machine::VirtAddr;
+use rhumb_machine::{Machine, VirtAddr};
 use rhumb_symbols::SymbolTable;
 use spin::Once;
 
 use super::area::{self, stack_at};
+use super::machine::MACHINE;
 use super::stacks::Part;
 use super::{once, probe};
 use crate::arch::idt::{self, TrapFrame};
@@ -116,7 +117,9 @@ fn may_follow(frame: u64, caller: u64) -> bool {
 /// Calls `each` with the return addresses of the code that asks, innermost first, until it says no. For code on one of
 /// this CPU's stacks: nothing is probed, a chain that leaves them ends.
 pub fn for_each_caller(mut each: impl FnMut(VirtAddr) -> bool) {
-    let own = &area::here().stacks;
+    let guard = MACHINE.pin();
+    let here = area::here(guard.pinned());
+    let own = &here.stacks;
     let mut frame: u64;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) frame, options(nomem, nostack, preserves_flags)) };

@@ -7,7 +7,7 @@
 #[cfg(feature = "lab")]
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rhumb_machine::{IrqGuard, Machine};
+use rhumb_machine::{IrqGuard, Machine, Pinned};
 use rhumb_sync::{Guard, Lock, QueueLock};
 
 use super::machine::{KernelMachine, MACHINE};
@@ -58,7 +58,7 @@ impl<T> IrqMutex<T> {
 }
 
 /// A value that CPUs reach in the order in which they ask for it: that of the page tables. A CPU's
-/// [`tables_place`](area::PerCpu::tables_place) is in the queue of this one lock.
+/// [`tables_place`](area::Here::tables_place) is in the queue of this one lock.
 ///
 /// A CPU that waits serves calls, and its interrupts may be on. Where these take long, its turn is passed over.
 pub struct TablesMutex<T> {
@@ -84,22 +84,24 @@ impl<T> TablesMutex<T> {
     /// Waits for its turn and takes the lock. Not reentrant: a holder that asks again waits permanently.
     #[track_caller]
     pub fn lock(&self) -> TablesMutexGuard<'_, T> {
-        match self.queue.look(MACHINE.irq_off(), &area::here().tables_place) {
+        let proof = MACHINE.irq_off();
+        let place = area::here(proof.irq_off().pinned()).tables_place();
+        match self.queue.look(proof, place) {
             Ok(guard) => self.counted(guard),
             Err(proof) => {
                 // The place is this CPU's, so the code stays here until it has had its turn.
-                let _pinned = MACHINE.pin();
+                let pin = MACHINE.pin();
                 drop(proof);
-                self.wait()
+                self.wait(pin.pinned())
             }
         }
     }
 
-    /// Waits for the turn of a CPU that has a ticket. The caller is pinned.
+    /// Waits for the turn of a CPU that has a ticket.
     #[cold]
     #[track_caller]
-    fn wait(&self) -> TablesMutexGuard<'_, T> {
-        let place = &area::here().tables_place;
+    fn wait(&self, pinned: Pinned<'_>) -> TablesMutexGuard<'_, T> {
+        let place = area::here(pinned).tables_place();
         loop {
             while self.queue.waits(place) {
                 call::serve_if_here();

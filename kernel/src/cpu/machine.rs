@@ -1,14 +1,14 @@
 //! This hardware as the memory crates see it: the kernel's [`Machine`]. Its TLBs are in [`super::tlb`].
 
 use core::panic::Location;
-use core::sync::atomic::Ordering::Relaxed;
 
 use rhumb_machine::{
-    CpuId, IrqDepth, IrqState, Machine, MemoryEvent, MemoryUse, NodeId, VirtAddr, VirtRange,
+    CpuId, IrqDepth, IrqState, Machine, MemoryEvent, MemoryUse, NodeId, Pinned, VirtAddr, VirtRange,
 };
 use x86_64::instructions::interrupts;
 
-use super::{area, clock, kasan, online, trace};
+use super::area::hot;
+use super::{area, clock, irqsoff, kasan, online, preempt, trace};
 use crate::layout;
 
 /// The machine: there is one, and it has no state of its own.
@@ -25,7 +25,7 @@ pub static MACHINE: KernelMachine = KernelMachine;
 
 /// Tells whether a guard on this CPU keeps interrupts off. Then they may not be turned on by hand.
 pub fn holds_irqs_off() -> bool {
-    area::here().irq_depth.load(Relaxed) != IrqDepth::NONE.bits()
+    hot::irq_depth() != IrqDepth::NONE
 }
 
 // SAFETY: the base is set once, before anything uses it; a disabled interrupt flag or a raised preemption depth keeps
@@ -52,36 +52,44 @@ unsafe impl Machine for KernelMachine {
 
     #[inline(always)]
     fn preempt_disable(&self) -> CpuId {
-        area::raise_preempt_depth();
-        area::this_cpu()
+        preempt::raise_pins();
+        area::cpu_now()
     }
 
     #[inline(always)]
     unsafe fn preempt_enable(&self) {
-        area::lower_preempt_depth();
+        // SAFETY: the end of one `preempt_disable`, by the caller's promise.
+        unsafe { preempt::lower_pins() };
     }
 
     #[inline(always)]
     fn irq_save(&self) -> CpuId {
         let found = if interrupts::are_enabled() { IrqState::On } else { IrqState::Off };
         interrupts::disable();
-        let here = area::here();
-        let depth = IrqDepth::from_bits(here.irq_depth.load(Relaxed));
-        here.irq_depth.store(depth.enter(found).bits(), Relaxed);
-        if found == IrqState::On {
-            here.irqs_off.begin(Location::caller());
+        // SAFETY: interrupts are off from the line before to the end of this function.
+        unsafe { hot::set_irq_depth(hot::irq_depth().enter(found)) };
+        let cpu = area::cpu_now();
+        if irqsoff::IS_BUILT_IN && found == IrqState::On {
+            // SAFETY: interrupts are off, and this is over before they come on.
+            let pinned = unsafe { Pinned::assume(cpu) };
+            area::here(pinned).irqs_off.begin(Location::caller());
         }
-        here.id()
+        cpu
     }
 
     #[inline(always)]
     unsafe fn irq_restore(&self) {
-        let here = area::here();
-        let (depth, state) = IrqDepth::from_bits(here.irq_depth.load(Relaxed)).leave();
-        here.irq_depth.store(depth.bits(), Relaxed);
+        let (depth, state) = hot::irq_depth().leave();
+        // SAFETY: the guard that ends here keeps interrupts off, and has since the depth was read.
+        unsafe { hot::set_irq_depth(depth) };
         if state == IrqState::On {
-            here.irqs_off.end();
+            if irqsoff::IS_BUILT_IN {
+                // SAFETY: interrupts are off, and this is over before they come on.
+                let pinned = unsafe { Pinned::assume(area::cpu_now()) };
+                area::here(pinned).irqs_off.end();
+            }
             interrupts::enable();
+            preempt::yield_if_due();
         }
     }
 

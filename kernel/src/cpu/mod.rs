@@ -12,6 +12,7 @@
 //! | [`root`] | the tree of page tables that all load |
 //! | [`machine`], [`lock`] | this hardware as the memory crates see it; the kernel's lock |
 //! | [`clock`] | time, and alarms |
+//! | [`preempt`] | where the scheduler is called |
 //! | [`once`] | places that boot fills once |
 //! | [`probe`], [`backtrace`] | touching what may not be there; the chain of callers |
 //! | [`trace`], [`reasons`] | where the memory system tells of events; numbers for the texts of reasons |
@@ -31,6 +32,7 @@ pub mod lock;
 pub mod machine;
 pub mod once;
 mod online;
+pub mod preempt;
 pub mod probe;
 pub mod reasons;
 pub mod root;

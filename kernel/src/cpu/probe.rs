@@ -7,9 +7,10 @@
 use core::arch::naked_asm;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use rhumb_machine::VirtAddr;
+use rhumb_machine::{Machine, VirtAddr};
 
 use super::area;
+use super::machine::MACHINE;
 use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::{self, Pkrs};
 
@@ -55,24 +56,26 @@ pub const FAULTED: u64 = u64::MAX;
 /// it however deep the access was.
 pub unsafe fn expecting(access: impl FnOnce() -> u64) -> u64 {
     // The mark belongs to the CPU, so neither another thread nor an interrupt's own probe may come between.
-    x86_64::instructions::interrupts::without_interrupts(|| {
-        let here = area::here();
-        let outer = here.probe_resume.swap(raw_fault as *const () as u64, Acquire);
-        let result = access();
-        here.probe_resume.store(outer, Release);
-        result
-    })
+    let guard = MACHINE.irq_off();
+    let here = area::here(guard.irq_off().pinned());
+    let mark = &here.own().probe_resume;
+    let outer = mark.swap(raw_fault as *const () as u64, Acquire);
+    let result = access();
+    mark.store(outer, Release);
+    result
 }
 
 /// Resumes behind the access if the page fault, general-protection fault or breakpoint in `frame` was expected, and tells
 /// whether it was.
 pub fn resume(frame: &mut TrapFrame) -> bool {
-    let resume = area::here().probe_resume.load(Relaxed);
+    let guard = MACHINE.irq_off();
+    let here = area::here(guard.irq_off().pinned());
+    let resume = here.own().probe_resume.load(Relaxed);
     if resume == 0 {
         return false;
     }
     if pkrs::are_used() {
-        area::here().handler_keys.store(u64::from(Pkrs.value()), Relaxed);
+        here.own().handler_keys.store(u64::from(Pkrs.value()), Relaxed);
     }
     // The leaf keeps its entry stack pointer in r11: see `raw_*`.
     frame.rsp = frame.r11;

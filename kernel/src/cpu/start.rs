@@ -187,7 +187,7 @@ fn align(area: &PerCpu) {
     });
     let offset = offset(&looks);
     if offset != 0 {
-        area.tsc_offset.store(offset, Relaxed);
+        area.set_tsc_offset(offset);
         let behind = offset as i64;
         let by_ns = ticks_to_ns(behind.unsigned_abs());
         let how = if behind > 0 { "behind" } else { "ahead" };
@@ -300,7 +300,8 @@ fn wait_while(ns: u64, holds: impl Fn() -> bool) {
 extern "sysv64" fn trampoline_arrived(area: *const PerCpu) -> ! {
     // SAFETY: the letter came from `Mailbox::post`, which took a 'static reference.
     let area: &'static PerCpu = unsafe { &*area };
-    area::install(area);
+    // SAFETY: the letter is for this CPU alone, whose first steps these are; boot has registered the area.
+    unsafe { area::install(area) };
     // From here on a fault is reported.
     idt::load_for_boot();
     let apic_id = apic::id_by_cpuid();

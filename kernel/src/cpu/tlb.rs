@@ -13,7 +13,7 @@
 use core::arch::asm;
 
 use rhumb_bpf::{Context, Field};
-use rhumb_machine::{CpuId, CpuMask, CpuSet, FirstCpus, FlushScope, Machine, Pinned, Tlb, VirtAddr};
+use rhumb_machine::{CpuId, CpuMask, CpuSet, FirstCpus, FlushScope, IrqOff, Machine, Pinned, Tlb, VirtAddr};
 use rhumb_pagetable::flush::{FlushFeatures, MarkLeft, Rounds, Sequence, Woken, sequence};
 use rhumb_pagetable::{
     DetachedTables, FlushBatch, FlushCause, FlushCounters, FlushStats, Flushed, UnmapOutcome,
@@ -22,6 +22,7 @@ use rhumb_smp::call::Waited;
 use rhumb_smp::start::Starts;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 
+use super::area::COUNT;
 use super::machine::{KernelMachine, MACHINE};
 use super::trace::{self, Event};
 use super::{area, call, online, reasons};
@@ -50,8 +51,8 @@ pub fn count(cause: FlushCause, flushed: FlushStats) {
 // SAFETY: `flush_remote` waits for every target, a lazy CPU flushes first thing when it wakes, and a flusher waits for
 // a CPU that starts until that CPU is listed (`flush_targets`).
 unsafe impl Tlb for KernelMachine {
-    fn flush_local(&self, pinned: Pinned<'_>, scope: FlushScope<'_>) {
-        area::of_pinned(pinned).counters.flushes.increment();
+    fn flush_local(&self, _: Pinned<'_>, scope: FlushScope<'_>) {
+        COUNT.flushes.increment();
         flush_local(scope);
     }
 
@@ -110,16 +111,15 @@ pub fn flush_unmapped(mut unmapped: UnmapOutcome, cause: FlushCause) -> Flushed<
 
 /// Drops `scope` on this CPU.
 pub fn flush_local(scope: FlushScope<'_>) {
-    let counters = &area::here().counters;
     match (sequence(scope, flush_features()), scope) {
         (Sequence::EachPage, FlushScope::Pages { runs }) => {
             for &run in runs {
-                counters.flushes_page.add(u64::from(run.pages()));
+                COUNT.flushes_page.add(u64::from(run.pages()));
                 run.addresses().for_each(flush_page_local);
             }
         }
         (sequence, _) => {
-            counters.flushes_all.increment();
+            COUNT.flushes_all.increment();
             drop_by(sequence);
         }
     }
@@ -127,12 +127,12 @@ pub fn flush_local(scope: FlushScope<'_>) {
 
 /// Drops `scope` on each CPU of `targets` but this one, in one round, and returns when all have.
 pub fn flush_remote(pinned: Pinned<'_>, targets: &CpuSet, scope: FlushScope<'_>) {
-    area::of_pinned(pinned).counters.flushes_remote.increment();
+    COUNT.flushes_remote.increment();
     call::run_on(
         pinned,
         targets,
         &|| {
-            area::here().counters.flushes_received.increment();
+            COUNT.flushes_received.increment();
             flush_local(scope);
         },
         || (),
@@ -158,19 +158,19 @@ pub fn flush_targets() -> FirstCpus {
 /// Leaves a mark on each CPU of `targets` that idles, takes these CPUs out, and returns how many they are. A CPU that
 /// does not run has no mark left: it is not lazy.
 pub fn leave_to_lazy(targets: &mut CpuSet) -> u32 {
-    targets.take_out(|cpu| area::of(cpu).is_some_and(|area| area.lazy.leave_mark() == MarkLeft::Left))
+    targets.take_out(|cpu| area::of(cpu).is_some_and(|area| area.leave_mark() == MarkLeft::Left))
 }
 
-/// Says that this CPU uses nothing that may be flushed from now on. Interrupts are off, and the next thing is to halt.
-pub fn enter_laziness() {
-    area::here().lazy.enter();
+/// Says that this CPU uses nothing that may be flushed from now on. The next thing is to halt.
+pub fn enter_laziness(irq_off: IrqOff<'_>) {
+    area::here(irq_off.pinned()).lazy().enter();
 }
 
 /// Catches up on flushes that this CPU has missed, as the first thing in every trap and after a halt. One load where it
 /// was not lazy.
 #[inline(always)]
-pub fn leave_laziness() {
-    if area::here().lazy.leave() == Woken::FlushAll {
+pub fn leave_laziness(irq_off: IrqOff<'_>) {
+    if area::here(irq_off.pinned()).lazy().leave() == Woken::FlushAll {
         catch_up();
     }
 }
@@ -182,7 +182,7 @@ pub fn leave_laziness() {
 #[cold]
 fn catch_up() {
     flush_all_local();
-    area::here().counters.flushes_lazy.increment();
+    COUNT.flushes_lazy.increment();
 }
 
 /// Drops every translation of this CPU, global ones included.

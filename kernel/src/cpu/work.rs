@@ -57,7 +57,7 @@ pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
     let pointer = core::ptr::from_ref(&record).cast_mut();
     for cpu in others.iter() {
         if let Some(area) = area::of(cpu) {
-            area.job.store(pointer.cast(), Release);
+            area.job().store(pointer.cast(), Release);
         }
     }
     {
@@ -74,7 +74,7 @@ pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
         // A job may take its time; each CPU that idles begins with it at once.
         if waited.turns.is_multiple_of(TURNS_PER_LOOK) {
             let has_not_begun =
-                |&cpu: &CpuId| area::of(cpu).is_some_and(|area| area.job.load(Acquire) == pointer.cast());
+                |&cpu: &CpuId| area::of(cpu).is_some_and(|area| area.job().load(Acquire) == pointer.cast());
             call::lose_patience(&mut waited, || others.iter().filter(has_not_begun).collect());
         }
     }
@@ -83,12 +83,16 @@ pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
 
 /// Tells whether a job waits for this CPU.
 pub fn is_waiting() -> bool {
-    !area::here().job.load(Acquire).is_null()
+    let guard = MACHINE.pin();
+    !area::here(guard.pinned()).job().load(Acquire).is_null()
 }
 
 /// Does the job that waits for this CPU, if there is one. Called by the idle loop.
 pub fn do_waiting() {
-    let pointer = area::here().job.swap(core::ptr::null_mut(), AcqRel).cast::<Job>();
+    let pointer = {
+        let guard = MACHINE.pin();
+        area::here(guard.pinned()).job().swap(core::ptr::null_mut(), AcqRel).cast::<Job>()
+    };
     // SAFETY: `on_others` stored a reference that lives until `left` reaches zero, which this CPU's share has yet to
     // do.
     if let Some(job) = unsafe { pointer.as_ref() } {

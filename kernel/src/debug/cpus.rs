@@ -74,7 +74,7 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
     // Each CPU looks for itself.
     {
         let guard = MACHINE.pin();
-        let note = || area::here().note_controls();
+        let note = || area::here(MACHINE.pin().pinned()).note_controls();
         call::run_on(guard.pinned(), &online, &note, note);
     }
     let noted = || online.iter().filter_map(area::of).map(|area| (area.id(), area.noted_controls()));

@@ -8,17 +8,18 @@
 //! Source: Intel SDM volume 3, 7.7.1 (Handling Multiple NMIs).
 
 use core::sync::atomic::{
-    AtomicBool,
+    AtomicBool, AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
-use rhumb_machine::{MAX_CPUS, VirtAddr};
+use rhumb_machine::{MAX_CPUS, Machine, VirtAddr};
 use rhumb_tableguard::Rights;
 
 use crate::arch::apic;
 use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::{self, Closed, Pkrs};
-use crate::cpu::area::{self, Counter, PerCpu};
+use crate::cpu::area::{self, COUNT, PerCpu};
+use crate::cpu::machine::MACHINE;
 use crate::trap::on_nmi;
 
 /// The interrupts that a CPU is sent, and those that its handler has seen.
@@ -26,15 +27,19 @@ pub struct Nmis {
     /// One is under way.
     announced: AtomicBool,
     /// Those that came while the key of page tables was open.
-    pub found_open: Counter,
+    pub found_open: AtomicU64,
     /// Of these, those whose handler ran with it open nevertheless.
-    pub left_open: Counter,
+    pub left_open: AtomicU64,
 }
 
 impl Nmis {
     /// Returns the state of a CPU that was sent none.
     pub const fn new() -> Self {
-        Self { announced: AtomicBool::new(false), found_open: Counter::new(), left_open: Counter::new() }
+        Self {
+            announced: AtomicBool::new(false),
+            found_open: AtomicU64::new(0),
+            left_open: AtomicU64::new(0),
+        }
     }
 
     /// Tells whether what was sent has been handled.
@@ -73,22 +78,23 @@ pub fn send(area: &PerCpu) -> Result<(), Busy> {
 
 /// Handles one, if it was announced. Called with the key closed; `closed` knows what it was before.
 fn handle(frame: &mut TrapFrame, closed: &Closed) -> bool {
-    let here = area::here();
-    let nmis = of(here);
+    let guard = MACHINE.irq_off();
+    let here = area::here(guard.irq_off().pinned());
+    let nmis = of(&here);
     if nmis.are_handled() {
         return false;
     }
     // Where a probed access was interrupted: a fault from here to the end is not that access's.
-    let probed = here.probe_resume.swap(0, Relaxed);
-    here.counters.nmis.increment();
+    let probed = here.own().probe_resume.swap(0, Relaxed);
+    COUNT.nmis.increment();
     if closed.found_open() {
-        nmis.found_open.increment();
+        nmis.found_open.fetch_add(1, Relaxed);
     }
     if pkrs::are_used() && pkrs::KEY.rights(Pkrs.value()) == Rights::ReadWrite {
-        nmis.left_open.increment();
+        nmis.left_open.fetch_add(1, Relaxed);
     }
     skip_halt(frame);
-    here.probe_resume.store(probed, Relaxed);
+    here.own().probe_resume.store(probed, Relaxed);
     nmis.announced.store(false, Release);
     true
 }

@@ -23,9 +23,10 @@ use super::rules::KernelRules;
 use super::window_tables::{KernelTables, KernelWindows};
 use crate::arch::features::features;
 use crate::arch::pkrs::{self, Pkrs};
+use crate::cpu::area::COUNT;
 use crate::cpu::lock::{TablesMutex, TablesMutexGuard};
 use crate::cpu::machine::{KernelMachine, MACHINE};
-use crate::cpu::{self, area, probe};
+use crate::cpu::{self, probe};
 
 static TRAMPOLINE_ROOT: AtomicU64 = AtomicU64::new(0);
 static LEVELS: AtomicU8 = AtomicU8::new(0);
@@ -99,7 +100,7 @@ impl TableMemory for DirectTables {
     }
 
     fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
-        area::here().counters.page_table_writes.increment();
+        COUNT.page_table_writes.increment();
         match &mut self.0 {
             TableWriter::InPlace(tables) => tables.write(table, index, entry),
             TableWriter::Windows(tables) => tables.write(table, index, entry),
@@ -108,7 +109,7 @@ impl TableMemory for DirectTables {
     }
 
     fn write_run(&mut self, table: Pfn, index: usize, first: Entry, step_bytes: u64, count: usize) {
-        area::here().counters.page_table_writes.add(count as u64);
+        COUNT.page_table_writes.add(count as u64);
         match &mut self.0 {
             TableWriter::InPlace(tables) => tables.write_run(table, index, first, step_bytes, count),
             TableWriter::Windows(tables) => tables.write_run(table, index, first, step_bytes, count),

@@ -19,7 +19,7 @@ use rhumb_tableguard::{Protection, keyed};
 use rhumb_windows::{KEPT_SLOT, WindowTables, Windows, slot_address};
 
 use crate::arch::pkrs::{self, Pkrs};
-use crate::cpu::area;
+use crate::cpu::area::COUNT;
 use crate::cpu::machine::{KernelMachine, MACHINE};
 
 /// The windows of this kernel.
@@ -61,7 +61,7 @@ impl KernelTables {
 // compiler by its fences and for the CPU by its memory model.
 unsafe impl WindowTables for KernelTables {
     fn write(&self, cpu: CpuId, slot: usize, entry: Entry) {
-        area::here().counters.page_table_writes.increment();
+        COUNT.page_table_writes.increment();
         let write = |table: VirtAddr| entry_at(table, slot).store(entry);
         compiler_fence(SeqCst);
         match self.0 {

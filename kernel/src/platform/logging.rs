@@ -30,7 +30,7 @@ pub struct Here;
 
 impl Host for Here {
     fn cpu(&self) -> CpuId {
-        area::here().id()
+        area::cpu_now()
     }
 
     fn now_ns(&self) -> u64 {

@@ -167,7 +167,7 @@ pub fn give_up_if_drawing() {
 
 /// Returns this CPU as [`DRAWER`] names it.
 fn this_cpu() -> usize {
-    area::here().id().index() + 1
+    area::cpu_now().index() + 1
 }
 
 /// Draws at `nowhere`, where each write faults, to see the report.

@@ -45,7 +45,7 @@ pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
     if ready() {
         interrupts::enable();
     } else {
-        tlb::enter_laziness();
+        enter_laziness();
         // Interrupts come on with the halt itself: one that comes between check and halt ends the halt.
         halt::until_interrupt();
         // The interrupt has left laziness already. A halt that ends without such an interrupt must not
@@ -54,7 +54,13 @@ pub fn wait_for_interrupt(ready: impl FnOnce() -> bool) {
     }
 }
 
+/// Interrupts are off, and stay off behind it.
+fn enter_laziness() {
+    let guard = MACHINE.irq_off();
+    tlb::enter_laziness(guard.irq_off());
+}
+
 fn leave_after_halt() {
-    let _irq_off = MACHINE.irq_off();
-    tlb::leave_laziness();
+    let guard = MACHINE.irq_off();
+    tlb::leave_laziness(guard.irq_off());
 }

@@ -18,15 +18,17 @@ use core::sync::atomic::{
 use spin::Once;
 
 use rhumb_bpf::{Context, Field};
-use rhumb_machine::IrqOff;
+use rhumb_machine::{IrqOff, Machine};
 use x86_64::registers::control::Cr2;
 
 use crate::arch::idt::{TrapFrame, vector};
 use crate::arch::pkrs::Closed;
 use crate::arch::{apic, halt, mce};
+use crate::cpu::area::COUNT;
 use crate::cpu::clock::Deadline;
+use crate::cpu::machine::MACHINE;
 use crate::cpu::trace::{self, Event};
-use crate::cpu::{self, area, call, once, probe, tlb};
+use crate::cpu::{self, area, call, once, preempt, probe, tlb};
 use crate::platform::console;
 
 const NMI: u64 = 2;
@@ -67,12 +69,16 @@ pub fn on_nmi(handler: NmiHandler) {
 /// Handles a trap. Called by the stubs, with interrupts off.
 #[unsafe(no_mangle)]
 extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
-    tlb::leave_laziness();
-    if frame.vector < FIRST_INTERRUPT {
-        exception(frame);
-    } else {
-        interrupt(frame.vector as u8);
+    {
+        // SAFETY: every gate turns interrupts off, and they stay off while this proof lives.
+        let irq_off = unsafe { IrqOff::assume(area::cpu_now()) };
+        tlb::leave_laziness(irq_off);
+        if frame.vector >= FIRST_INTERRUPT {
+            interrupt(frame.vector as u8, irq_off);
+            return preempt::after_interrupt(irq_off);
+        }
     }
+    exception(frame);
 }
 
 fn exception(frame: &mut TrapFrame) {
@@ -87,7 +93,7 @@ fn exception(frame: &mut TrapFrame) {
             }
         }
         MACHINE_CHECK => {
-            mce::note(&area::here().machine_check);
+            note_machine_check();
             report::exception(frame)
         }
         NMI => {
@@ -125,27 +131,28 @@ fn exception(frame: &mut TrapFrame) {
     }
 }
 
-fn interrupt(vector: u8) {
-    let here = area::here();
+fn interrupt(vector: u8, irq_off: IrqOff<'_>) {
+    let here = area::here(irq_off.pinned());
     let _traced = here.irqs_off.handler();
     match vector {
         vector::TIMER => {
-            here.counters.timer_interrupts.increment();
+            COUNT.timer_interrupts.increment();
+            // Whatever waited for this moment may have to run now.
+            preempt::want(irq_off.pinned());
             apic::end_of_interrupt();
         }
         vector::CALL => {
-            here.counters.call_interrupts.increment();
+            COUNT.call_interrupts.increment();
             apic::end_of_interrupt();
-            // SAFETY: an interrupt gate turned interrupts off, and they stay off until the stub returns.
-            call::serve(unsafe { IrqOff::assume(here.id()) });
+            call::serve(irq_off);
         }
         vector::CONSOLE => {
-            here.counters.device_interrupts.increment();
+            COUNT.device_interrupts.increment();
             console::on_interrupt();
             apic::end_of_interrupt();
         }
         vector::KEYBOARD => {
-            here.counters.device_interrupts.increment();
+            COUNT.device_interrupts.increment();
             console::on_keyboard_interrupt();
             apic::end_of_interrupt();
         }
@@ -153,25 +160,31 @@ fn interrupt(vector: u8) {
             log::warn!("local APIC error {:#x}", apic::take_errors());
             apic::end_of_interrupt();
         }
-        vector::SPURIOUS => here.counters.spurious_interrupts.increment(),
+        vector::SPURIOUS => COUNT.spurious_interrupts.increment(),
         _ => {
-            here.counters.spurious_interrupts.increment();
+            COUNT.spurious_interrupts.increment();
             log::warn!("interrupt on vector {vector:#x}, which has no handler");
             apic::end_of_interrupt();
         }
     }
 }
 
+fn note_machine_check() {
+    let guard = MACHINE.irq_off();
+    mce::note(&area::here(guard.irq_off().pinned()).machine_check);
+}
+
 fn is_reporter() -> bool {
-    REPORTER.load(Relaxed) == area::here().id().index() + 1
+    REPORTER.load(Relaxed) == area::cpu_now().index() + 1
 }
 
 /// Stops this CPU for the report of another one, and leaves word where it was.
 fn stop(frame: &TrapFrame) -> ! {
-    let here = area::here();
     // A machine check that is told to all may have met the reporter first: what this CPU knows of it belongs to the
     // report.
-    mce::note(&here.machine_check);
+    note_machine_check();
+    let guard = MACHINE.irq_off();
+    let here = area::here(guard.irq_off().pinned());
     here.stopped_rbp.store(frame.rbp, Relaxed);
     here.stopped_rip.store(frame.rip, Relaxed);
     STOPPED.fetch_add(1, Release);
@@ -183,12 +196,14 @@ fn stop(frame: &TrapFrame) -> ! {
 ///
 /// Each is named by itself: a broadcast would also reach CPUs that were never started, which have no handler.
 pub fn stop_others() {
-    let me = area::here().id().index() + 1;
+    let guard = MACHINE.irq_off();
+    let this_cpu = guard.irq_off().cpu();
+    let me = this_cpu.index() + 1;
     if REPORTER.compare_exchange(0, me, Relaxed, Relaxed).is_err_and(|reporter| reporter != me) {
         // Its non-maskable interrupt is on its way, and finds where this CPU was; it waits no longer than that takes.
         halt::permanently();
     }
-    let others = cpu::online().without(area::here().id());
+    let others = cpu::online().without(this_cpu);
     for area in others.iter().filter_map(area::of) {
         apic::send_nmi(area.apic_id.load(Relaxed));
     }

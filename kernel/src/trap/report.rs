@@ -7,7 +7,7 @@ use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_machine::{Counted, CpuId, VirtAddr};
+use rhumb_machine::{Counted, CpuId, Machine, VirtAddr};
 use rhumb_pageable::PageError;
 use x86_64::registers::control::{Cr2, Cr3};
 
@@ -17,6 +17,7 @@ use crate::arch::control::Controls;
 use crate::arch::idt::TrapFrame;
 use crate::arch::{control, halt, mce};
 use crate::cpu::backtrace::Name;
+use crate::cpu::machine::MACHINE;
 use crate::cpu::{area, backtrace, call};
 use crate::layout::Stack;
 use crate::platform::{console, logging, power, screen};
@@ -137,9 +138,9 @@ impl fmt::Display for What<'_> {
 /// Stops all else, lets `body` say what happened, and stops the machine. `what` says it in short, should it come in the
 /// middle of another report.
 pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> fmt::Result) -> ! {
-    x86_64::instructions::interrupts::disable();
-    let here = area::here();
-    let depth = here.report_depth.fetch_add(1, Relaxed);
+    let guard = MACHINE.irq_off();
+    let here = area::here(guard.irq_off().pinned());
+    let depth = here.own().report_depth.fetch_add(1, Relaxed);
     let out = &mut console::Writer;
     match depth {
         0 => {}
@@ -155,9 +156,9 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
         _ => halt::permanently(),
     }
     // An access that was being probed is not gone back to: a fault from here on is the report's own.
-    here.probe_resume.store(0, Relaxed);
+    here.own().probe_resume.store(0, Relaxed);
     // SAFETY: this CPU does not go back; the lower half of each stack is as long as a report needs.
-    unsafe { here.descriptors.split_stacks(|stack| here.stacks.middle(Stack::Interrupt(stack))) };
+    unsafe { here.area().descriptors.split_stacks(|stack| here.stacks.middle(Stack::Interrupt(stack))) };
     let stack = StackUse::begin();
     super::stop_others();
     // SAFETY: the other CPUs have stopped or have that interrupt waiting, and this one does not go back to what it did.

@@ -6,9 +6,10 @@
 
 use core::fmt::{self, Write};
 
-use rhumb_machine::{VirtAddr, VirtRange};
+use rhumb_machine::{Machine, VirtAddr, VirtRange};
 
 use crate::cpu::area;
+use crate::cpu::machine::MACHINE;
 use crate::cpu::stacks::Part;
 use crate::layout::Stack;
 
@@ -29,7 +30,9 @@ impl StackUse {
             core::arch::asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags))
         };
         // The checker of memory accesses knows the stack's own red zones.
-        let stacks = &area::here().stacks;
+        let guard = MACHINE.pin();
+        let here = area::here(guard.pinned());
+        let stacks = &here.stacks;
         let on = stacks.at(VirtAddr::new(pointer)).filter(|_| cfg!(not(feature = "kasan")));
         let Some((stack @ Stack::Interrupt(_), Part::Pages)) = on else { return Self(None) };
         let Some(range) = stacks.range(stack) else { return Self(None) };

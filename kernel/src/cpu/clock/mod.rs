@@ -23,7 +23,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rhumb_smp::clock::{Choice, MEASURED_NS, Rates, agree, choose};
 
-use super::area;
+use super::area::hot;
+use super::preempt;
 use crate::arch::features::features;
 pub use crate::arch::tsc::ticks;
 use crate::arch::{apic, tsc};
@@ -58,7 +59,7 @@ pub fn timer_hz() -> u64 {
 /// Returns the nanoseconds since [`start`].
 #[inline]
 pub fn now_ns() -> u64 {
-    let ticks = ticks().wrapping_add(area::here().tsc_offset.load(Relaxed));
+    let ticks = preempt::while_pinned(|| ticks().wrapping_add(hot::tsc_offset()));
     // Saturating: a CPU that has just started, and has no offset yet, may be behind the start.
     ticks_to_ns(ticks.saturating_sub(START.load(Relaxed)))
 }

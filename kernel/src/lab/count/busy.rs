@@ -14,7 +14,7 @@ use crate::cpu::{self, area, call, work};
 
 /// Runs `act` here while every other CPU runs, with interrupts on.
 pub fn while_others_run(act: impl FnOnce()) {
-    let others = cpu::online().without(area::here().id()).len();
+    let others = cpu::online().without(area::cpu_now()).len();
     let (running, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     work::on_others(
         &|| {

@@ -55,7 +55,9 @@ impl Operation for ToSelf {
     const INTERRUPTS: Interrupts = Interrupts::On;
 
     fn prepare(_: &'static Boot) -> Result<Self, Failure> {
-        Ok(Self { _guard: MACHINE.pin(), here: area::here() })
+        let guard = MACHINE.pin();
+        let here = area::here(guard.pinned()).area();
+        Ok(Self { _guard: guard, here })
     }
 
     #[inline(always)]

@@ -85,7 +85,7 @@ fn call_a_silent_cpu() {
     let Some(last) = last else { return };
     let is_silent = AtomicBool::new(false);
     let fall_silent = || {
-        if area::here().id() == last {
+        if area::cpu_now() == last {
             x86_64::instructions::interrupts::disable();
             is_silent.store(true, Release);
             loop {

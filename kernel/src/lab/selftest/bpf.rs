@@ -138,10 +138,10 @@ fn events_within_a_program_are_missed(_: &'static Boot) -> Result<(), Failure> {
     bpf::attach(NAME, Some(Event::Merge)).map_err(Failure::because)?;
     let missed = bpf::missed();
     let guard = MACHINE.irq_off();
-    let here = area::of_pinned(guard.irq_off().pinned());
-    here.runs_program.store(true, Relaxed);
+    let here = area::here(guard.irq_off().pinned());
+    here.own().runs_program.store(true, Relaxed);
     trace::tell(Event::Merge, || Context::EMPTY);
-    here.runs_program.store(false, Relaxed);
+    here.own().runs_program.store(false, Relaxed);
     drop(guard);
     ensure!(loaded.runs()? == 0, "a program ran within another");
     ensure!(bpf::missed() == missed + 1, "{} events were missed, not 1", bpf::missed() - missed);

@@ -26,7 +26,7 @@ fn call_and_note(targets: &CpuMask) -> (CpuMask, u32) {
     let times = AtomicU32::new(0);
     let guard = MACHINE.pin();
     let note = || {
-        let cpu = area::here().id().index();
+        let cpu = area::cpu_now().index();
         ran[cpu / 64].fetch_or(1 << (cpu % 64), Relaxed);
         times.fetch_add(1, Relaxed);
     };
@@ -39,7 +39,7 @@ fn call_and_note(targets: &CpuMask) -> (CpuMask, u32) {
 }
 
 fn others() -> CpuMask {
-    cpu::online().without(area::here().id())
+    cpu::online().without(area::cpu_now())
 }
 
 fn one(_: &'static Boot) -> Result<(), Failure> {
@@ -58,7 +58,7 @@ fn all(_: &'static Boot) -> Result<(), Failure> {
             "a call to all ran on {ran:?}, {times} times"
         );
     }
-    let (ran, _) = call_and_note(&CpuMask::only(area::here().id()));
+    let (ran, _) = call_and_note(&CpuMask::only(area::cpu_now()));
     ensure!(ran.is_empty(), "a call to this CPU ran on {ran:?}");
     Ok(())
 }

@@ -128,7 +128,7 @@ fn allows_what_it_says(boot: &'static Boot, pool: &Pool, part: &mut Part) -> Res
     for cpu in cpu::online().iter() {
         let is_written = AtomicBool::new(false);
         work::on_every_cpu(&|| {
-            if crate::cpu::area::here().id() == cpu {
+            if crate::cpu::area::cpu_now() == cpu {
                 // SAFETY: the part is the test's, and one CPU after the other writes back what is there.
                 is_written.store(unsafe { probe::rewrite_byte(address) }.is_ok(), Relaxed);
             }

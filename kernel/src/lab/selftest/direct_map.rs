@@ -119,7 +119,7 @@ fn i5_i6_no_cpu_reaches_a_removed_page(_: &'static Boot) -> Result<(), Failure> 
     let before = State::now()?;
     let block = Large::new()?;
     let page = |turn: u64| block.start().plus(turn * 37 % 512);
-    let others = cpu::online().without(area::here().id()).len() as u64;
+    let others = cpu::online().without(area::cpu_now()).len() as u64;
     STAGE.store(0, Relaxed);
     READY.store(0, Release);
     let missed = AtomicU64::new(0);
@@ -183,7 +183,7 @@ fn i6_one_round_each_and_no_frame(boot: &'static Boot) -> Result<(), Failure> {
     let allocator = mm::frames::frames().ok_or_else(|| Failure::because("there is no frame allocator"))?;
     let before = State::now()?;
     let block = Large::new()?;
-    let others = cpu::online().without(area::here().id()).len() as u64;
+    let others = cpu::online().without(area::cpu_now()).len() as u64;
     // [rounds, interrupts, frames, tables and records, kept ones included] before, between and after.
     let mut seen = [([0; 3], Reserve::default()); 3];
     let mut outcome = Err(Failure::because("the change was not made"));
@@ -393,7 +393,7 @@ fn i8_all_cpus_with_interrupts_off(_: &'static Boot) -> Result<(), Failure> {
     let block = Large::new()?;
     let refused = AtomicU64::new(0);
     work::on_every_cpu(&|| {
-        let me = area::here().id().index() as u64;
+        let me = area::cpu_now().index() as u64;
         for round in 0..16u64 {
             let irq_off = MACHINE.irq_off();
             // CPUs past the 128th share pages with others; a page that is held is refused then.
@@ -441,7 +441,7 @@ fn i9_a_split_has_a_name(boot: &'static Boot) -> Result<(), Failure> {
             site.file(),
             site.line()
         );
-        ensure!(breaks.at.cpu == area::here().id(), "CPU {} is said to have done it", breaks.at.cpu);
+        ensure!(breaks.at.cpu == area::cpu_now(), "CPU {} is said to have done it", breaks.at.cpu);
     }
     drop(block);
     before.must_be_now()

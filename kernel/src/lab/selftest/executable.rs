@@ -55,7 +55,7 @@ fn able(address: VirtAddr) -> Able {
     });
     for cpu in cpu::online().iter() {
         work::on_every_cpu(&|| {
-            if crate::cpu::area::here().id() == cpu {
+            if crate::cpu::area::cpu_now() == cpu {
                 // SAFETY: one CPU after the other; the same byte goes back.
                 written.fetch_add(u64::from(unsafe { probe::rewrite_byte(address) }.is_ok()), Relaxed);
             }

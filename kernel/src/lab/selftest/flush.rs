@@ -109,14 +109,14 @@ impl Drop for TwoFaces {
 }
 
 fn others() -> CpuMask {
-    cpu::online().without(area::here().id())
+    cpu::online().without(area::cpu_now())
 }
 
 /// Waits until every other CPU idles.
 fn wait_until_idle() -> Result<(), Failure> {
     let deadline = clock::now_ns() + IDLE_NS;
     for cpu in others().iter() {
-        while !area::of(cpu).is_some_and(|area| area.lazy.is_lazy()) {
+        while !area::of(cpu).is_some_and(|area| area.is_lazy()) {
             ensure!(clock::now_ns() < deadline, "CPU {cpu} does not idle");
             core::hint::spin_loop();
         }

@@ -19,7 +19,8 @@ pub const TESTS: &[Test] = if IS_BUILT_IN {
 fn places_are_told_apart(_: &'static Boot) -> Result<(), Failure> {
     let counted = |line: u32| {
         let pin = MACHINE.pin();
-        let places = area::of_pinned(pin.pinned()).irqs_off.places();
+        let here = area::here(pin.pinned());
+        let places = here.irqs_off.places();
         let is_here =
             |place: &&Place| place.line().is_some_and(|at| at.file() == file!() && at.line() == line);
         places.iter().filter(is_here).map(|place| place.times()).sum::<u64>()

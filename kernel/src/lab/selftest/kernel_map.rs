@@ -256,7 +256,7 @@ fn all_cpus_at_once(_: &'static Boot) -> Result<(), Failure> {
             map.set_policy(MACHINE.pin().pinned(), policy);
             let (wrong, refused, short) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
             work::on_every_cpu(&|| {
-                let me = area::here().id().index() as u64 + 1;
+                let me = area::cpu_now().index() as u64 + 1;
                 // An emulator takes long for interrupts of busy CPUs.
                 let turns = if policy == FlushPolicy::Lazy { 200 } else { 30 };
                 for turn in 0..turns {

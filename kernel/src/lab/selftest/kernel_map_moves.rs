@@ -136,7 +136,7 @@ fn count_in(boot: &'static Boot, area: &Area) -> Result<(), Failure> {
         added.fetch_add(1, Relaxed);
     };
     let count = || {
-        let me = area::here().id().index() as u64 % COUNTERS;
+        let me = area::cpu_now().index() as u64 % COUNTERS;
         let (mut own, mut seen, mut turn) = ([0; 4], [0; 4], 0);
         while !is_over.load(Relaxed) {
             turn += 1;

@@ -164,7 +164,7 @@ fn i11_a_limit_holds(boot: &'static Boot) -> Result<(), Failure> {
             "after {count} mappings: {refusal:?}"
         );
         ensure!(count == SLOTS / 2 && listed == count, "{count} mappings were made, {listed} are listed");
-        ensure!(map.held_by(owner) == 0, "CPU {} has left some", area::here().id());
+        ensure!(map.held_by(owner) == 0, "CPU {} has left some", area::cpu_now());
         Ok(())
     })
 }

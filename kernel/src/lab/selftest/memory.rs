@@ -68,7 +68,7 @@ pub fn take_unmapped(order: Order) -> Result<Frame<Unmapped>, Failure> {
 
 /// Sees that a frame which this CPU was given lies on its node, unless that node has no block of `order` to spare.
 pub fn must_be_near(frames: &Frames<KernelMachine>, pfn: Pfn, order: Order) -> Result<(), Failure> {
-    let home = area::here().node();
+    let home = MACHINE.node_of(area::cpu_now());
     let found = frames.describe(pfn).map_or(home, |known| known.node);
     let has_more = || {
         // Below its high mark a node keeps back what it has, and gives each kind of frames blocks of its own.
@@ -86,7 +86,7 @@ pub fn must_be_near(frames: &Frames<KernelMachine>, pfn: Pfn, order: Order) -> R
     ensure!(
         found == home || !has_more(),
         "frame {pfn} is of node {found}, and CPU {} is on node {home}, which has memory",
-        area::here().id()
+        area::cpu_now()
     );
     Ok(())
 }

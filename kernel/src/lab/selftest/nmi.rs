@@ -53,8 +53,8 @@ impl Seen {
         let sum = |of: fn(&PerCpu) -> u64| area::all().map(of).sum();
         Self {
             handled: sum(|area| area.counters.nmis.get()),
-            found_open: sum(|area| nmi::of(area).found_open.get()),
-            left_open: sum(|area| nmi::of(area).left_open.get()),
+            found_open: sum(|area| nmi::of(area).found_open.load(Relaxed)),
+            left_open: sum(|area| nmi::of(area).left_open.load(Relaxed)),
         }
     }
 
@@ -81,7 +81,9 @@ fn handles_in_time(area: &PerCpu) -> bool {
 
 /// Interrupts this CPU, wherever the caller is.
 fn interrupt_myself() -> bool {
-    nmi::send(area::here()).is_ok() && handles_in_time(area::here())
+    let guard = MACHINE.pin();
+    let here = area::here(guard.pinned());
+    nmi::send(&here).is_ok() && handles_in_time(&here)
 }
 
 /// While the key is open, on each CPU: the handler runs with it closed, and what it interrupted goes on with it open.
@@ -132,7 +134,7 @@ fn leaves_a_window(_: &'static Boot) -> Result<(), Failure> {
 /// fast as they come.
 fn no_write_is_lost(boot: &'static Boot) -> Result<(), Failure> {
     let others: arrayvec::ArrayVec<&PerCpu, 8> =
-        cpu::online().without(area::here().id()).iter().filter_map(area::of).take(8).collect();
+        cpu::online().without(area::cpu_now()).iter().filter_map(area::of).take(8).collect();
     if others.is_empty() {
         return Ok(());
     }
@@ -148,7 +150,7 @@ fn no_write_is_lost(boot: &'static Boot) -> Result<(), Failure> {
     };
     let change = || {
         let mut rounds = 0;
-        while others.iter().any(|area| area.id() == area::here().id()) && goes_on(rounds) {
+        while others.iter().any(|area| area.id() == area::cpu_now()) && goes_on(rounds) {
             rounds += 1;
             wrong.fetch_add(u64::from(!cut_and_mend()), Relaxed);
             changed.fetch_add(1, Relaxed);
@@ -210,7 +212,7 @@ fn about_to_halt(_: &'static Boot) -> Result<(), Failure> {
     nmi::skip_halt(&mut frame);
     ensure!(probe::read_byte(halt) == Ok(HLT), "there is no halt at {halt}");
     ensure!(frame.rip == halt.plus(1).get(), "the CPU goes on at {:#x}, and halts", frame.rip);
-    let me = area::here().id();
+    let me = area::cpu_now();
     let done = AtomicU64::new(0);
     for _ in 0..JOBS {
         for area in cpu::online().without(me).iter().filter_map(area::of) {

@@ -170,7 +170,7 @@ fn raw_touches_fault_and_go_on(_: &'static Boot) -> Result<(), Failure> {
     with_area(PAGES, |area| {
         want_frames(2 * PAGES)?;
         let (start, before) = (area.start(), all.report());
-        let place = |page: u64| start.plus(page * PAGE + area::here().id().index() as u64 * 8 % PAGE);
+        let place = |page: u64| start.plus(page * PAGE + area::cpu_now().index() as u64 * 8 % PAGE);
         work::on_every_cpu(&|| (0..PAGES).for_each(|page| write_word(place(page), page + 1)));
         let zeroed = all.report().pgfault - before.pgfault;
         ensure!(zeroed == PAGES, "{zeroed} pages were zeroed, of {PAGES}");

@@ -120,11 +120,13 @@ fn a_handler_finds_the_key_closed(_: &'static Boot) -> Result<(), Failure> {
     let missed = AtomicU64::new(0);
     work::on_every_cpu(&|| {
         let guard = MACHINE.irq_off();
+        let here = area::here(guard.irq_off().pinned());
+        let handler_keys = &here.own().handler_keys;
         let before = Pkrs.value();
         let seen = keyed::while_open(&Pkrs, pkrs::KEY, guard.irq_off(), || {
-            area::here().handler_keys.store(u64::MAX, Relaxed);
+            handler_keys.store(u64::MAX, Relaxed);
             let faulted = probe::read_byte(NOWHERE).is_err();
-            let handler = area::here().handler_keys.load(Relaxed);
+            let handler = handler_keys.load(Relaxed);
             faulted
                 && handler == u64::from(pkrs::CLOSED)
                 && pkrs::KEY.rights(Pkrs.value()) == Rights::ReadWrite

@@ -29,7 +29,7 @@ pub const TESTS: &[Test] = &[
 const PAGE: u64 = PageSize::Size4K.bytes();
 
 fn make(pages: u64) -> Result<KernelStack, Failure> {
-    KernelStack::new(pages, area::here().node()).map_err(|error| match error {
+    KernelStack::new(pages, MACHINE.node_of(area::cpu_now())).map_err(|error| match error {
         AreaError::NoFrame(_) | AreaError::NoTable | AreaError::NoRecord(_) => Failure::skipped(error),
         _ => Failure::because(error),
     })
@@ -120,9 +120,9 @@ fn guards_fault(_: &'static Boot) -> Result<(), Failure> {
 fn each_cpu_is_on_its_own(_: &'static Boot) -> Result<(), Failure> {
     let elsewhere = AtomicU64::new(0);
     work::on_every_cpu(&|| {
-        let here = area::here();
-        let variable = VirtAddr::from(&raw const here);
-        let is_own = stack_at(variable) == Some((here.id(), Stack::Main, Part::Pages));
+        let guard = MACHINE.pin();
+        let variable = VirtAddr::from(&raw const guard);
+        let is_own = stack_at(variable) == Some((guard.pinned().cpu(), Stack::Main, Part::Pages));
         elsewhere.fetch_add(u64::from(!is_own), Relaxed);
     });
     let elsewhere = elsewhere.into_inner();

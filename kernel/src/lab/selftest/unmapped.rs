@@ -124,7 +124,7 @@ fn i4_a_window_breaks_no_rule(boot: &'static Boot) -> Result<(), Failure> {
         let windows = the_windows()?;
         let look = |first: VirtAddr, second: VirtAddr| {
             let findings = audit(boot, |_| ()).findings;
-            let here = crate::mm::place::Place::Window { cpu: area::here().id() };
+            let here = crate::mm::place::Place::Window { cpu: area::cpu_now() };
             // SAFETY: the frame is zero, no code, and is not executable; a fault is caught.
             let executable = unsafe { probe::execute(first) }.is_ok();
             (findings, executable, mm::describe(second) == here)

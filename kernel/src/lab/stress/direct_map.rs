@@ -178,7 +178,7 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(shared: &'a Shared) -> Self {
-        let me = area::here().id().index();
+        let me = area::cpu_now().index();
         let random = Random::new(clock::ticks() ^ (me as u64 + 1));
         Self { shared, slot: &SLOTS[me], random, changes: 0, accesses: 0, faults: 0, waits: 0 }
     }
@@ -313,7 +313,7 @@ impl<'a> Worker<'a> {
     }
 
     fn wrong(&self, pfn: Pfn, state: Shown, what: &'static str) -> Failure {
-        let (cpu, at) = (area::here().id(), pfn.addr());
+        let (cpu, at) = (area::cpu_now(), pfn.addr());
         Failure::because(format_args!("CPU {cpu} {what} the page at {at}, which is {state}"))
     }
 }

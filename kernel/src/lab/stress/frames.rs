@@ -105,7 +105,7 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(shared: &'a Shared) -> Self {
-        let seed = clock::ticks() ^ (area::here().id().index() as u64 + 1);
+        let seed = clock::ticks() ^ (area::cpu_now().index() as u64 + 1);
         Self { shared, random: Random::new(seed), held: ArrayVec::new_const(), allocations: 0, refusals: 0 }
     }
 

@@ -45,7 +45,7 @@ pub fn long_map(frames: &Frames<KernelMachine>, seconds: u64, out: &mut dyn Outp
     };
     let end = clock::now_ns() + seconds * 1_000_000_000;
     let share = |after_each: &mut dyn FnMut()| {
-        let mut random = Random::new(clock::ticks() ^ (area::here().id().index() as u64 + 1));
+        let mut random = Random::new(clock::ticks() ^ (area::cpu_now().index() as u64 + 1));
         let mut held = ArrayVec::<Mapping, HELD>::new();
         while clock::now_ns() < end && !shared.stop.load(Relaxed) {
             (0..64).for_each(|_| step(frames, &shared, &mut random, &mut held));

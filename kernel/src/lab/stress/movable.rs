@@ -46,7 +46,7 @@ pub fn movable(frames: &Frames<KernelMachine>, seconds: u64, out: &mut dyn Outpu
         passed >= limit && (moved() > 0 || passed >= limit * PATIENCE)
     };
     let share = |after_each: &mut dyn FnMut()| {
-        let list = area::here().id().index();
+        let list = area::cpu_now().index();
         let mut random = Random::new(clock::ticks() ^ (list as u64 + 1));
         let mut held = 0;
         while !stop.load(Relaxed) && !is_over() {

@@ -259,7 +259,7 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(shared: &'a Shared) -> Option<Self> {
-        let seed = clock::ticks() ^ (area::here().id().index() as u64 + 1);
+        let seed = clock::ticks() ^ (area::cpu_now().index() as u64 + 1);
         let mut held = Vec::new();
         held.try_reserve_exact(HELD).ok()?;
         Some(Self { shared, random: Random::new(seed), held, allocations: 0, refusals: 0 })

@@ -105,7 +105,7 @@ fn on_this_cpu(shared: &Shared, pages: u64, end: u64, after_each: &mut dyn FnMut
     let Ok(mut own) = pageable::alloc(may_fault, owners::STRESS, pages) else {
         return Err(PageError::OutOfArea);
     };
-    let mut random = Random::new(clock::ticks() ^ (area::here().id().index() as u64 + 1));
+    let mut random = Random::new(clock::ticks() ^ (area::cpu_now().index() as u64 + 1));
     while clock::now_ns() < end && !shared.stop.load(Relaxed) {
         for _ in 0..32 {
             match step(shared, &mut own, &mut written, &mut random, may_fault) {

@@ -124,7 +124,7 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(shared: &'a Shared) -> Self {
-        let me = area::here().id().index() as u64;
+        let me = area::cpu_now().index() as u64;
         Self { shared, random: Random::new(clock::ticks() ^ (me + 1)), held: ArrayVec::new() }
     }
 
@@ -183,7 +183,7 @@ impl<'a> Worker<'a> {
         if probe::read_byte(MACHINE.direct(at)).is_ok() {
             return Err(Failure::because(format_args!(
                 "CPU {} reads {at}, which is out of the map",
-                area::here().id()
+                area::cpu_now()
             )));
         }
         copy_to(frame, 0, &stamp_of(frame))?;
@@ -211,7 +211,7 @@ impl<'a> Worker<'a> {
 }
 
 fn wrong(frame: &Frame<Unmapped>, what: &'static str) -> Failure {
-    Failure::because(format_args!("CPU {} finds {what} at {}", area::here().id(), frame.pfn().addr()))
+    Failure::because(format_args!("CPU {} finds {what} at {}", area::cpu_now(), frame.pfn().addr()))
 }
 
 /// Returns a word that no other frame has.

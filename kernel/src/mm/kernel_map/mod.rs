@@ -111,7 +111,7 @@ pub fn start(boot: &'static Boot, frames: &'static Frames<KernelMachine>) -> Res
 /// Takes over what boot has mapped at addresses of the map: this CPU's stacks, and devices. Permanently: what boot took
 /// never comes back.
 fn take_over(map: &KernelMap<KernelHome>, pinned: Pinned<'_>, boot: &Boot) -> Result<(), AreaError> {
-    let stacks = &area::here().stacks;
+    let stacks = &area::boot().stacks;
     let stacks = Stack::ALL.into_iter().filter_map(|stack| stacks.range(stack));
     let stacks = stacks.map(|stack| (stack, AreaKind::Memory, owners::STACKS));
     let devices = boot.devices.iter().map(|device| (device.addresses(), AreaKind::Device, owners::DEVICES));

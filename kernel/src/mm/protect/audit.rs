@@ -9,7 +9,7 @@ use rhumb_tableguard::{Protection, Rights};
 
 use crate::arch::pkrs::{KEY, Pkrs};
 use crate::cpu::machine::MACHINE;
-use crate::cpu::{area, work};
+use crate::cpu::work;
 use crate::mm::direct_map::table_supply::store;
 use crate::mm::protection::in_force;
 use crate::mm::tables;
@@ -95,7 +95,8 @@ fn check_cpus(note: &mut impl FnMut(Flaw)) {
     }
     let (off, open) = (AtomicUsize::new(0), AtomicUsize::new(0));
     work::on_every_cpu(&|| {
-        let me = area::here().id().index() + 1;
+        let guard = MACHINE.pin();
+        let me = guard.pinned().cpu().index() + 1;
         if !Pkrs.is_on() {
             off.fetch_max(me, Relaxed);
         }
