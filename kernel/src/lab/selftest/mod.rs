@@ -27,6 +27,7 @@ mod modules;
 mod nmi;
 mod objects;
 mod pageable;
+mod preempt;
 mod protect;
 mod protection;
 mod stacks;
@@ -57,6 +58,7 @@ const TESTS: &[&[Test]] = &[
     calls::TESTS,
     cpus::TESTS,
     nmi::TESTS,
+    preempt::TESTS,
     flush::TESTS,
     time::TESTS,
     frames::TESTS,
