@@ -74,7 +74,7 @@ pub(super) const USUAL: Build = Build {
 pub(crate) const COUNTED: &str = "--cfg rhumb_counted";
 
 /// The others: optimised, since checks and model checkers multiply the work.
-const OTHERS: [Build; 19] = [
+const OTHERS: [Build; 20] = [
     featured("frames-checked", &["rhumb-frames"], "checked"),
     modelled("frames-loom", &["rhumb-frames"], "--cfg loom"),
     modelled("frames-shuttle", &["rhumb-frames"], "--cfg shuttle"),
@@ -83,6 +83,7 @@ const OTHERS: [Build; 19] = [
     modelled("slab-shuttle", &["rhumb-slab"], "--cfg shuttle"),
     modelled("kernelmap-loom", &["rhumb-kernelmap"], "--cfg loom"),
     modelled("kernelmap-shuttle", &["rhumb-kernelmap"], "--cfg shuttle"),
+    modelled("vm-shuttle", &["rhumb-vm"], "--cfg shuttle"),
     modelled("pagetable-loom", &["rhumb-pagetable"], "--cfg loom"),
     modelled("pagetable-shuttle", &["rhumb-pagetable"], "--cfg shuttle"),
     modelled("klog-loom", &["rhumb-klog"], "--cfg loom"),
@@ -118,6 +119,7 @@ const SANITIZED: Build = Build {
             "rhumb-slab",
             "rhumb-kernelmap",
             "rhumb-pageable",
+            "rhumb-vm",
             "rhumb-pagetable",
             "rhumb-windows",
             "rhumb-tableguard",

@@ -10,10 +10,10 @@
 
 use core::fmt;
 
-use rhumb_frames::Frames;
-use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange, impossible};
+use rhumb_frames::{Frames, Request};
+use rhumb_machine::{Machine, PageSize, Pinned, VirtAddr, VirtRange, impossible};
+use rhumb_pagetable::TableMemory;
 use rhumb_pagetable::flush::Unflushed;
-use rhumb_pagetable::{ENTRIES, TableMemory};
 
 use crate::allocate::{Allocation, run_length};
 use crate::error::{Resource, VmError};
@@ -21,6 +21,7 @@ use crate::gone::Gone;
 use crate::items::{Item, Items};
 use crate::map::{Map, Place};
 use crate::share::{self, TooManySharers};
+use crate::sheet;
 use crate::space::Space;
 use crate::unmap::KEY;
 use crate::word::{Marks, State, Word};
@@ -36,8 +37,36 @@ pub struct MapCopy<M: Machine + 'static> {
 }
 
 impl<M: Machine> MapCopy<M> {
-    const fn new(frames: &'static Frames<M>) -> Self {
+    pub(crate) const fn new(frames: &'static Frames<M>) -> Self {
         Self { items: Items::new(frames), pages: 0, resident: 0 }
+    }
+
+    /// Returns a second value of the same pages, of which each one has a name: made by [`Map::share`].
+    ///
+    /// # Errors
+    /// [`VmError`]: a page has as many names as can be counted, there is no frame for the list, or the copy has pages that
+    /// are one holder's.
+    pub fn duplicate(&self) -> Result<Self, VmError> {
+        let guard = self.items.frames().machine().pin();
+        let mut copy = Self::new(self.items.frames());
+        let mut result = Ok(());
+        self.items.for_each(|item| {
+            if result.is_ok() {
+                result = copy.name_again(guard.pinned(), item);
+            }
+        });
+        result.map(|()| copy)
+    }
+
+    fn name_again(&mut self, pinned: Pinned<'_>, item: Item) -> Result<(), VmError> {
+        let Item::Named { slot } = item else { return Err(VmError::NotShared) };
+        let frames = self.items.frames();
+        if self.items.room() == 0 {
+            self.items.add_node(frames.alloc(pinned, Request::FRAME).map_err(VmError::NoFrame)?);
+        }
+        sheet::add(frames, slot.sheet, 1).map_err(|TooManySharers| VmError::TooManySharers)?;
+        self.add(item);
+        Ok(())
     }
 
     /// Returns how many pages it has.
@@ -50,9 +79,10 @@ impl<M: Machine> MapCopy<M> {
         self.resident
     }
 
-    fn add(&mut self, item: Item) {
+    pub(crate) fn add(&mut self, item: Item) {
         match item {
             Item::Fresh { pages } => self.pages += pages,
+            Item::Named { .. } => self.pages += 1,
             Item::Page { .. } => {
                 self.pages += 1;
                 self.resident += 1;
@@ -79,10 +109,15 @@ pub struct Refused<M: Machine + 'static> {
     pub error: VmError,
 }
 
-/// A step of a copy.
-struct Step {
-    next: VirtAddr,
-    is_refused: bool,
+/// Why a step of a copy has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// There is no more in this table, or a CPU copies the next page.
+    Done,
+    /// The next page is an object's: it gets a frame of its own.
+    Object,
+    /// The next page has as many words as can be counted.
+    Refused,
 }
 
 impl<S: Space> Map<S> {
@@ -132,21 +167,26 @@ impl<S: Space> Map<S> {
         let guard = self.space.machine().pin();
         let mut at = range.start();
         while at < range.end() {
-            while copy.items.room() < ENTRIES {
-                let node =
-                    self.space.alloc(guard.pinned(), Self::page_request()).map_err(VmError::NoFrame)?;
-                copy.items.add_node(node);
-            }
-            let step = self.locked(at, |_, tables, place| {
+            self.make_room(guard.pinned(), copy)?;
+            let (next, stop) = self.locked(at, |_, tables, place| {
                 self.copy_words(tables, place, (at, range.end()), copy, going)
             });
-            if step.is_refused {
-                return Err(VmError::TooManySharers);
+            match stop {
+                Stop::Refused => return Err(VmError::TooManySharers),
+                Stop::Object => {
+                    at = next.plus(PAGE);
+                    match self.duplicate(guard.pinned(), next)? {
+                        Some(frame) => copy.add(Item::Page { pfn: self.count_alone(frame) }),
+                        None => copy.add(Item::Fresh { pages: 1 }),
+                    }
+                }
+                Stop::Done => {
+                    if next == at {
+                        self.space.relax();
+                    }
+                    at = next;
+                }
             }
-            if step.next == at {
-                self.space.relax();
-            }
-            at = step.next;
         }
         Ok(())
     }
@@ -159,24 +199,32 @@ impl<S: Space> Map<S> {
         (at, end): (VirtAddr, VirtAddr),
         copy: &mut MapCopy<S::Machine>,
         going: &mut Unflushed<Gone>,
-    ) -> Step {
+    ) -> (VirtAddr, Stop) {
         if place.level > 1 {
             // All of them are fresh: no page above level 1 has a frame.
             let next = VirtAddr::new(end.get().min(place.at.get() + place.bytes()));
             copy.add(Item::Fresh { pages: next.since(at) / PAGE });
-            return Step { next, is_refused: false };
+            return (next, Stop::Done);
         }
         let mut next = at;
         let mut fresh = 0;
-        let mut is_refused = false;
+        let mut stop = Stop::Done;
         for index in place.index..place.index + run_length(&place, end) {
             let word = Word(tables.read(place.table, index));
             match word.state(PageSize::Size4K) {
                 State::Busy(_) => break,
                 State::Empty | State::Fresh(_) => fresh += 1,
+                State::Named(..) => {
+                    stop = Stop::Object;
+                    break;
+                }
+                State::Mapped(_, marks) if marks.is_object() => {
+                    stop = Stop::Object;
+                    break;
+                }
                 State::Mapped(pfn, marks) => {
                     if let Err(TooManySharers) = share::add(self.space.frames(), pfn, marks) {
-                        is_refused = true;
+                        stop = Stop::Refused;
                         break;
                     }
                     if !marks.is_shared() {
@@ -198,7 +246,7 @@ impl<S: Space> Map<S> {
         if fresh > 0 {
             copy.add(Item::Fresh { pages: fresh });
         }
-        Step { next, is_refused }
+        (next, stop)
     }
 
     /// Puts a copy into the map, where `request` says and with its marks. The pages of the request are the copy's.
@@ -241,6 +289,7 @@ impl<S: Space> Map<S> {
         copy.items.for_each(|item| {
             let (pages, word) = match item {
                 Item::Fresh { pages } => (pages, Word::fresh(marks)),
+                Item::Named { slot } => (1, Word::named(slot, marks)),
                 Item::Page { pfn } if share::is_sole(self.space.frames(), pfn) => {
                     (1, self.word_of(pfn, marks))
                 }

@@ -26,6 +26,8 @@ pub enum VmError {
     Limit(Resource),
     /// A frame is in as many maps and copies as can be counted: 2^31.
     TooManySharers,
+    /// A copy has pages that are not shared, of which there is no second value.
+    NotShared,
     /// There is no frame for a page or a table.
     NoFrame(AllocError),
 }
@@ -39,6 +41,8 @@ pub enum FaultError {
     Denied(VirtAddr, Use, Protection),
     /// The map would pass this limit.
     Limit(Resource),
+    /// A page has as many names as can be counted: 2^31.
+    TooManySharers,
     /// There is no frame for a page or a table.
     NoFrame(AllocError),
 }
@@ -69,6 +73,7 @@ impl From<FaultError> for VmError {
         match error {
             FaultError::NotAllocated(at) | FaultError::Denied(at, ..) => Self::NotAllocated(at),
             FaultError::Limit(resource) => Self::Limit(resource),
+            FaultError::TooManySharers => Self::TooManySharers,
             FaultError::NoFrame(error) => Self::NoFrame(error),
         }
     }
@@ -84,6 +89,7 @@ impl fmt::Display for VmError {
             Self::NotAllocated(at) => write!(f, "the page at {at} is not allocated"),
             Self::NoRoom(pages) => write!(f, "no {pages} empty pages lie side by side"),
             Self::Limit(resource) => write!(f, "the map has all the {resource} that its limit allows"),
+            Self::NotShared => f.write_str("the copy has pages that are one holder's"),
             Self::TooManySharers => f.write_str("a page is shared by as many as can be counted"),
             Self::NoFrame(error) => error.fmt(f),
         }
@@ -98,6 +104,7 @@ impl fmt::Display for FaultError {
             }
             Self::NotAllocated(at) => VmError::NotAllocated(*at).fmt(f),
             Self::Limit(resource) => VmError::Limit(*resource).fmt(f),
+            Self::TooManySharers => VmError::TooManySharers.fmt(f),
             Self::NoFrame(error) => error.fmt(f),
         }
     }

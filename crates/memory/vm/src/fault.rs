@@ -3,15 +3,19 @@
 //! A fault takes no lane. It looks at the word under its lock, asks for a frame without any lock, and takes the lock
 //! again: where the word is not what it was, another CPU was faster, or the page is gone, and the fault looks anew.
 
-use rhumb_machine::{Machine, VirtAddr};
+use rhumb_frames::Frame;
+use rhumb_machine::{Machine, Pfn, VirtAddr};
 use rhumb_pagetable::TableMemory;
 
+use crate::account::Credit;
 use crate::cow::Written;
 use crate::error::{FaultError, Resource, VmError};
-use crate::map::{Map, Place};
+use crate::map::{Map, OverLimit, Place};
 use crate::planted::{self, Fault};
+use crate::share::TooManySharers;
+use crate::sheet;
 use crate::space::Space;
-use crate::word::{Marks, Protection, State, Use, Word};
+use crate::word::{Protection, Slot, State, Use, Word};
 
 /// How a fault was resolved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +26,8 @@ pub enum Resolved {
     Copied,
     /// The page has the frame alone that it shared.
     TakenOver,
+    /// The page is one that other maps have, too.
+    Attached,
     /// The page allows the use already: another CPU was faster, or this one had an old translation.
     Already,
 }
@@ -29,18 +35,12 @@ pub enum Resolved {
 /// The next step of a fault.
 enum Step {
     Done(Resolved),
-    Zero(Place, Word, Marks),
+    Zero(Place, Word),
     Copy(Place, Word),
+    Attach(Place, Word, Slot),
     Divide(Place, Word),
     Wait,
     Refuse(FaultError),
-}
-
-/// The outcome of an attempt to give a page its frame.
-enum Put<F> {
-    Done,
-    Changed(F),
-    OverLimit(F),
 }
 
 impl<S: Space> Map<S> {
@@ -56,7 +56,7 @@ impl<S: Space> Map<S> {
             return Err(FaultError::NotAllocated(at));
         }
         loop {
-            match self.locked(at, |_, tables, place| look(place, place.word(tables), at, wanted)) {
+            match self.locked(at, |credit, tables, place| self.look(credit, tables, place, (at, wanted))) {
                 Step::Done(resolved) => return Ok(resolved),
                 Step::Refuse(error) => return Err(error),
                 Step::Wait => self.space.relax(),
@@ -66,8 +66,13 @@ impl<S: Space> Map<S> {
                     Written::TakenOver => return Ok(Resolved::TakenOver),
                     Written::Changed => {}
                 },
-                Step::Zero(place, word, marks) => {
-                    if self.zero(place, word, marks)? {
+                Step::Attach(place, word, slot) => {
+                    if self.attach(place, word, slot)? {
+                        return Ok(Resolved::Attached);
+                    }
+                }
+                Step::Zero(place, word) => {
+                    if self.zero(place, word)? {
                         return Ok(Resolved::Zeroed);
                     }
                 }
@@ -75,39 +80,78 @@ impl<S: Space> Map<S> {
         }
     }
 
+    /// Looks at a word under its lock. A page of a sheet that has a frame is entered at once; for one that has none, the
+    /// step holds the sheet, because the word may be gone when the frame is there.
+    fn look(
+        &self,
+        credit: &mut Credit,
+        tables: &mut S::Tables,
+        place: Place,
+        (at, wanted): (VirtAddr, Use),
+    ) -> Step {
+        let word = place.word(tables);
+        let step = step_for(place, word, at, wanted);
+        let Step::Attach(_, _, slot) = step else { return step };
+        let frames = self.space.frames();
+        if let (Some(pfn), State::Named(_, marks)) = (sheet::page(frames, slot), word.state(place.size()))
+            && self.charge(credit).is_ok()
+        {
+            tables.write(place.table, place.index, self.word_of(pfn, marks).0);
+            return Step::Done(Resolved::Attached);
+        }
+        match sheet::add(frames, slot.sheet, 1) {
+            Ok(()) => step,
+            Err(TooManySharers) => Step::Refuse(FaultError::TooManySharers),
+        }
+    }
+
+    /// Gives a page of a sheet, which the step holds, a frame, and enters it. Tells whether the word was still there.
+    fn attach(&self, place: Place, word: Word, slot: Slot) -> Result<bool, FaultError> {
+        let entered = match self.page_of(slot) {
+            Ok(pfn) => self.enter_page(place, word, || pfn),
+            Err(error) => Err(FaultError::NoFrame(error)),
+        };
+        let guard = self.space.machine().pin();
+        self.drop_sheet(guard.pinned(), slot.sheet);
+        entered
+    }
+
     /// Gives a fresh page a frame. Tells whether its word was still there.
-    fn zero(&self, place: Place, word: Word, marks: Marks) -> Result<bool, FaultError> {
+    fn zero(&self, place: Place, word: Word) -> Result<bool, FaultError> {
         let guard = self.space.machine().pin();
         let pinned = guard.pinned();
-        let mut frame = self.take_zeroed_page(pinned).map_err(FaultError::NoFrame)?;
+        let mut frame = Some(self.take_zeroed_page(pinned).map_err(FaultError::NoFrame)?);
+        let entered = self.enter_page(place, word, || frame.take().map_or(Pfn::new(0), Frame::into_pfn));
+        if let Some(frame) = frame {
+            self.space.frames().free(pinned, frame);
+        }
+        entered
+    }
+
+    /// Replaces the word of a page without a frame by one with the frame that `pfn` returns, and charges it. Tells whether
+    /// the word was still there. `pfn` is called where the word is replaced, and nowhere else.
+    fn enter_page(&self, place: Place, word: Word, mut pfn: impl FnMut() -> Pfn) -> Result<bool, FaultError> {
         let mut has_gathered = false;
         loop {
-            let put = self.locked(place.at, |credit, tables, now| {
+            let entered = self.locked(place.at, |credit, tables, now| {
                 if (now != place || now.word(tables) != word) && !planted::is(Fault::StaleLook) {
-                    return Put::Changed(frame);
-                }
-                if self.charge(credit).is_err() {
-                    return Put::OverLimit(frame);
-                }
-                let leaf = Word::mapped(frame.into_pfn(), place.size(), marks, |access| {
-                    self.space.attributes(access)
-                });
-                tables.write(place.table, place.index, leaf.0);
-                Put::Done
-            });
-            match put {
-                Put::Done => return Ok(true),
-                Put::Changed(back) => {
-                    self.space.frames().free(pinned, back);
                     return Ok(false);
                 }
-                Put::OverLimit(back) => {
+                let (State::Fresh(marks) | State::Named(_, marks)) = word.state(place.size()) else {
+                    return Ok(false);
+                };
+                self.charge(credit)?;
+                tables.write(place.table, place.index, self.word_of(pfn(), marks).0);
+                Ok(true)
+            });
+            match entered {
+                Ok(entered) => return Ok(entered),
+                Err(OverLimit) => {
                     let off = self.space.machine().irq_off();
                     if has_gathered || !self.gather_credit(off.irq_off()) {
-                        self.space.frames().free(pinned, back);
                         return Err(FaultError::Limit(Resource::Resident));
                     }
-                    (frame, has_gathered) = (back, true);
+                    has_gathered = true;
                 }
             }
         }
@@ -115,14 +159,16 @@ impl<S: Space> Map<S> {
 }
 
 /// Returns what has to be done for a use of a page.
-fn look(place: Place, word: Word, at: VirtAddr, wanted: Use) -> Step {
+fn step_for(place: Place, word: Word, at: VirtAddr, wanted: Use) -> Step {
     let denied = |protection: Protection| Step::Refuse(FaultError::Denied(at, wanted, protection));
     match word.state(place.size()) {
         State::Empty => Step::Refuse(FaultError::NotAllocated(at)),
         State::Busy(_) => Step::Wait,
         State::Fresh(marks) if !marks.protection().allows(wanted) => denied(marks.protection()),
         State::Fresh(_) if place.level > 1 => Step::Divide(place, word),
-        State::Fresh(marks) => Step::Zero(place, word, marks),
+        State::Fresh(_) => Step::Zero(place, word),
+        State::Named(_, marks) if !marks.protection().allows(wanted) => denied(marks.protection()),
+        State::Named(slot, _) => Step::Attach(place, word, slot),
         State::Mapped(_, marks) if !marks.protection().allows(wanted) => denied(marks.protection()),
         State::Mapped(_, marks) if wanted == Use::Write && marks.is_shared() => Step::Copy(place, word),
         State::Mapped(..) => Step::Done(Resolved::Already),

@@ -14,6 +14,7 @@ use crate::error::{Resource, VmError};
 use crate::gone::Gone;
 use crate::map::{Map, Place};
 use crate::share::{self, TooManySharers};
+use crate::sheet;
 use crate::space::Space;
 use crate::unmap::KEY;
 use crate::word::{Inherit, State, Word};
@@ -28,6 +29,8 @@ struct Copied {
     resident: u64,
     /// The first and the last page that can no longer be written.
     lost: Option<(VirtAddr, VirtAddr)>,
+    /// The next page is an object's, and is copied.
+    is_object: bool,
     is_refused: bool,
 }
 
@@ -95,7 +98,10 @@ impl<S: Space> Map<S> {
             if copied.is_refused {
                 return Err(VmError::TooManySharers);
             }
-            if copied.next == from {
+            if copied.is_object {
+                self.fork_object(child, place, copied.next)?;
+                copied.next += 1;
+            } else if copied.next == from {
                 self.space.relax();
             }
         }
@@ -110,6 +116,29 @@ impl<S: Space> Map<S> {
             let given = match word.state(PageSize::Size4K) {
                 State::Busy(_) => break,
                 State::Fresh(marks) if marks.inherit() == Inherit::Copy => Some(word),
+                State::Named(_, marks) if marks.inherit() == Inherit::Copy => {
+                    copied.is_object = true;
+                    break;
+                }
+                State::Mapped(_, marks) if marks.is_object() && marks.inherit() == Inherit::Copy => {
+                    copied.is_object = true;
+                    break;
+                }
+                State::Named(slot, marks) if marks.inherit() == Inherit::Share => {
+                    if let Err(TooManySharers) = sheet::add(self.space.frames(), slot.sheet, 1) {
+                        copied.is_refused = true;
+                        break;
+                    }
+                    Some(word)
+                }
+                State::Mapped(pfn, marks) if marks.inherit() == Inherit::Share => {
+                    let slot = sheet::slot_of(self.space.frames(), pfn);
+                    if let Err(TooManySharers) = sheet::add(self.space.frames(), slot.sheet, 1) {
+                        copied.is_refused = true;
+                        break;
+                    }
+                    Some(Word::named(slot, marks))
+                }
                 State::Mapped(pfn, marks) if marks.inherit() == Inherit::Copy => {
                     if let Err(TooManySharers) = share::add(self.space.frames(), pfn, marks) {
                         copied.is_refused = true;
@@ -126,7 +155,7 @@ impl<S: Space> Map<S> {
                     copied.resident += 1;
                     Some(child.word_of(pfn, marks.shared()))
                 }
-                State::Empty | State::Fresh(_) | State::Mapped(..) => None,
+                State::Empty | State::Fresh(_) | State::Named(..) | State::Mapped(..) => None,
             };
             if let Some(word) = given {
                 tables.write(to.table, copied.next, word.0);
@@ -135,6 +164,25 @@ impl<S: Space> Map<S> {
             copied.next += 1;
         }
         copied
+    }
+
+    /// Gives the new map a copy of the object's page that the entry `index` of a table has.
+    fn fork_object(&self, child: &Self, to: Place, index: usize) -> Result<(), VmError> {
+        let at = to.at.plus(index as u64 * PAGE);
+        let Some(marks) = self.marks_at(at) else { return Ok(()) };
+        child.account.take(Resource::Addresses, 1).map_err(VmError::Limit)?;
+        let guard = self.space.machine().pin();
+        let word = match self.duplicate(guard.pinned(), at)? {
+            Some(frame) => {
+                let resident = child.account.take_anyway(Resource::Resident, 1);
+                let word = child.word_of(frame.into_pfn(), marks.private());
+                child.space.tables().write(to.table, index, word.0);
+                return resident.map_err(VmError::Limit);
+            }
+            None => Word::fresh(marks.private()),
+        };
+        child.space.tables().write(to.table, index, word.0);
+        Ok(())
     }
 
     /// Makes the tables on the way to the entry of `at` at `level`, and returns its place. For a map that nothing else

@@ -6,7 +6,8 @@ use rhumb_machine::{Machine, PageSize, Pfn};
 use rhumb_pagetable::{ENTRIES, Entry, TableEntry, bits};
 
 use crate::share;
-use crate::word::{Inherit, Marks, Protection};
+use crate::sheet;
+use crate::word::{Inherit, Marks, Protection, Slot};
 
 /// Items in a node. Its first word is the link to the next one.
 const PER_NODE: usize = ENTRIES - 1;
@@ -18,6 +19,8 @@ pub(crate) enum Item {
     Fresh { pages: u64 },
     /// A page with a frame, which has a count.
     Page { pfn: Pfn },
+    /// A page of a sheet.
+    Named { slot: Slot },
 }
 
 /// There is no room.
@@ -37,21 +40,24 @@ pub(crate) struct Items<M: Machine + 'static> {
 }
 
 impl Item {
+    const KIND: u64 = 3;
     const PAGE: u64 = 1;
+    const NAMED: u64 = 2;
 
     const fn entry(self) -> Entry {
         Entry::from_bits(match self {
             Self::Fresh { pages } => pages << 12,
             Self::Page { pfn } => pfn.get() << 12 | Self::PAGE,
+            Self::Named { slot } => slot.bits() << 2 | Self::NAMED,
         })
     }
 
     const fn of(entry: Entry) -> Self {
         let number = entry.bits() >> 12;
-        if entry.bits() & Self::PAGE == 0 {
-            Self::Fresh { pages: number }
-        } else {
-            Self::Page { pfn: Pfn::new(number) }
+        match entry.bits() & Self::KIND {
+            Self::PAGE => Self::Page { pfn: Pfn::new(number) },
+            Self::NAMED => Self::Named { slot: Slot::of_bits(entry.bits() >> 2) },
+            _ => Self::Fresh { pages: number },
         }
     }
 }
@@ -59,6 +65,10 @@ impl Item {
 impl<M: Machine> Items<M> {
     pub(crate) const fn new(frames: &'static Frames<M>) -> Self {
         Self { frames, first: None, current: None, last: None, in_current: 0, count: 0, room: 0 }
+    }
+
+    pub(crate) const fn frames(&self) -> &'static Frames<M> {
+        self.frames
     }
 
     /// Returns how many items there is room for.
@@ -131,9 +141,12 @@ impl<M: Machine> Drop for Items<M> {
         let pinned = guard.pinned();
         let shared = Marks::new(Protection::Nothing, Inherit::Copy).shared();
         self.for_each(|item| {
-            if let Item::Page { pfn } = item {
+            match item {
+                Item::Fresh { .. } => {}
                 // SAFETY: the item held the frame, which has a count, and no CPU reaches it by the item.
-                unsafe { share::give_up(self.frames, pinned, pfn, shared) };
+                Item::Page { pfn } => unsafe { share::give_up(self.frames, pinned, pfn, shared) },
+                // SAFETY: the item held the sheet, and no CPU reaches a page of it by the item.
+                Item::Named { slot } => unsafe { sheet::give_up(self.frames, pinned, slot.sheet, 1) },
             }
         });
         let mut node = self.first.take();

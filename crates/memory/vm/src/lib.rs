@@ -4,7 +4,7 @@
 //!   Map ── allocate, unmap, protect, inherit, region ──lane──┐                       ┌─> rhumb_frames: pages, tables
 //!    │ ├── fault ───────────────────────────────stripe───────┴─> words in the tables ┤
 //!    │ ├── fork ──────────> Map                                  (Space: task, kernel) └─> rhumb_pagetable: entries,
-//!    │ └── copy, take ────> MapCopy ──put──> Map                                          batches and tickets of flushes
+//!    │ └── copy, take, share ─> MapCopy ──put──> Map                                          batches and tickets of flushes
 //! ```
 //!
 //! | module | owns |
@@ -17,6 +17,7 @@
 //! | `fork`, `copy`, `items` | maps of maps; [`MapCopy`]: the contents of a range as a value |
 //! | `region` | [`Region`]: what `pmap` shows |
 //! | `account` | [`Limits`], [`Usage`] |
+//! | `object`, `sheet` | pages that several maps write; where these pages are |
 //! | `supply`, `share` | frames for tables and pages and their way back; frames that several words have |
 //! | [`space`] | [`Space`]: the tree, the frames and the flushes below a map |
 //! | `end`, [`planted`] | the end of a map; faults that the tests plant |
@@ -31,6 +32,7 @@
 //!    the addresses. Words change under a *stripe*, one of 32 locks by 2 MiB. A fault takes a stripe alone.
 //! 3. **No chains.** A frame that several words have knows their number. A fork or a copy adds one, a write takes a copy
 //!    or, where the number is 1, the frame. So nothing grows with the number of forks, and nothing has to be collapsed.
+//!    Pages that several maps write are in sheets, which count the words that name them in the same way.
 //! 4. **Memory is asked for without a stripe**, and the word is looked at again before it is changed.
 //! 5. **Flush before reuse** (I6). Frames and tables that leave a tree are in one value with the batch whose flush they
 //!    wait for ([`Gone`]); addresses stay with the holder of their lane until then.
@@ -70,10 +72,12 @@ mod gone;
 mod items;
 mod lanes;
 mod map;
+mod object;
 pub mod planted;
 mod protect;
 mod region;
 mod share;
+mod sheet;
 pub mod space;
 mod supply;
 mod unmap;
@@ -86,9 +90,12 @@ pub use error::{FaultError, Resource, VmError};
 pub use fault::Resolved;
 pub use gone::{Gone, GoneKey};
 pub use map::Map;
-pub use region::Region;
+pub use region::{Region, RegionKind};
 pub use space::{Space, UpperTables};
 pub use word::{Inherit, Protection, Use};
+
+#[cfg(all(test, shuttle))]
+mod models;
 
 /// The example of the README is compiled, too.
 #[cfg(doctest)]

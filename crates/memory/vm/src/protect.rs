@@ -30,9 +30,15 @@ impl<S: Space> Map<S> {
     /// Says what a fork does with the pages of a range.
     ///
     /// # Errors
-    /// Those of [`Map::protect`].
+    /// Those of [`Map::protect`]; for [`Inherit::Share`] there is no frame for tables and sheets, one each for 2 MiB.
     pub fn inherit(&self, range: VirtRange, inherit: Inherit) -> Result<(), VmError> {
-        self.change(range, |marks| marks.with_inherit(inherit))
+        self.check(range)?;
+        let _lanes = self.lanes.hold(range, || self.space.relax());
+        self.check_allocated(range)?;
+        if inherit == Inherit::Share {
+            self.make_objects(range)?;
+        }
+        self.change_held(range, |marks| marks.with_inherit(inherit))
     }
 
     /// Changes the marks of all pages of a range.
@@ -40,6 +46,11 @@ impl<S: Space> Map<S> {
         self.check(range)?;
         let _lanes = self.lanes.hold(range, || self.space.relax());
         self.check_allocated(range)?;
+        self.change_held(range, new)
+    }
+
+    /// Changes the marks of a range that is allocated, and whose lanes the caller holds.
+    fn change_held(&self, range: VirtRange, new: impl Fn(Marks) -> Marks) -> Result<(), VmError> {
         self.cut(range.start())?;
         self.cut(range.end())?;
         let mut going = Unflushed::new(Gone::default(), KEY);
@@ -77,6 +88,7 @@ impl<S: Space> Map<S> {
                 State::Busy(_) => break,
                 State::Empty => word,
                 State::Fresh(marks) => Word::fresh(new(marks)),
+                State::Named(slot, marks) => Word::named(slot, new(marks)),
                 State::Mapped(pfn, marks) => {
                     let marks_then = new(marks);
                     if !marks.protection().is_within(marks_then.protection()) {

@@ -19,8 +19,19 @@ pub struct Region {
     pub inherit: Inherit,
     /// Pages that have a frame.
     pub resident_pages: u64,
-    /// Pages whose frame other maps may have, too.
+    /// Pages whose frame other maps may have until one of them writes.
     pub shared_pages: u64,
+    /// Whether other maps may see what is written.
+    pub kind: RegionKind,
+}
+
+/// Whether the pages of a region are those of one map.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RegionKind {
+    /// They are.
+    Private,
+    /// Other maps may have the same pages, for reading and writing.
+    Object,
 }
 
 /// A word as a region sees it. A page that is being copied keeps its marks, so that it ends no region.
@@ -90,6 +101,11 @@ impl<S: Space> Map<S> {
                                 inherit: marks.inherit(),
                                 resident_pages: page.resident,
                                 shared_pages: page.shared,
+                                kind: if marks.is_object() {
+                                    RegionKind::Object
+                                } else {
+                                    RegionKind::Private
+                                },
                             },
                         ));
                     }
@@ -104,7 +120,7 @@ impl<S: Space> Map<S> {
 fn seen(word: Word, size: PageSize) -> Option<Seen> {
     match word.state(size) {
         State::Empty => None,
-        State::Fresh(marks) => Some(Seen { marks, resident: 0, shared: 0 }),
+        State::Fresh(marks) | State::Named(_, marks) => Some(Seen { marks, resident: 0, shared: 0 }),
         State::Mapped(_, marks) => Some(Seen {
             marks,
             resident: size.frames(),

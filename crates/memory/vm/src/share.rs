@@ -6,13 +6,15 @@
 //! the frame knows how many words have it.
 #![expect(unsafe_code, reason = "writes descriptors and copies frames")]
 
+use core::sync::atomic::{AtomicU64, Ordering};
+
 use rhumb_frames::{Frame, Frames};
 use rhumb_machine::{Machine, Order, PageSize, Pfn, Pinned, impossible};
 
 use crate::word::Marks;
 
 /// The most words that may have a frame. CPUs that add to the count at the same time cannot pass what it can hold.
-const MOST_SHARERS: u32 = 1 << 31;
+pub(crate) const MOST_SHARERS: u32 = 1 << 31;
 
 /// A frame has all the words that it may have.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,29 @@ pub(crate) fn add<M: Machine>(frames: &Frames<M>, pfn: Pfn, marks: Marks) -> Res
 pub(crate) fn is_sole<M: Machine>(frames: &Frames<M>, pfn: Pfn) -> bool {
     // SAFETY: the word under the caller's lock holds the frame.
     unsafe { frames.descriptor_to_write(pfn) }.is_some_and(|descriptor| descriptor.low() == 1)
+}
+
+/// Gives a frame that has no word yet a count, for its only holder.
+pub(crate) fn count_alone<M: Machine>(frames: &Frames<M>, frame: Frame) -> Pfn {
+    if let Some(descriptor) = frames.descriptor_of(&frame) {
+        descriptor.set_private(1);
+    }
+    frame.into_pfn()
+}
+
+/// Copies a page that programs may write meanwhile, word by word.
+///
+/// # Safety
+/// The frame `from` is in use and in the direct map. The code of the kernel that writes it does so by atomics.
+pub(crate) unsafe fn copy_used<M: Machine>(frames: &Frames<M>, from: Pfn, to: &mut Frame) {
+    let machine = frames.machine();
+    let (from, to) =
+        (machine.direct(from.addr()).as_ptr::<AtomicU64>(), machine.direct(to.addr()).as_mut_ptr::<u64>());
+    for word in 0..PageSize::Size4K.bytes() as usize / size_of::<u64>() {
+        // SAFETY: words of two pages of the direct map (I1): `to` is borrowed exclusively, and the caller promises that
+        // `from` is in use, and is written by atomics or by programs.
+        unsafe { to.add(word).write((*from.add(word)).load(Ordering::Relaxed)) };
+    }
 }
 
 /// Gives up a word's hold of a frame, and frees the frame where no other word has it.

@@ -9,6 +9,7 @@ use crate::error::{Resource, VmError};
 use crate::gone::Gone;
 use crate::map::Map;
 use crate::share;
+use crate::sheet;
 use crate::space::Space;
 use crate::word::{Marks, State, Word};
 
@@ -128,10 +129,20 @@ impl<S: Space> Map<S> {
     /// The word was an entry of this map's tables, no entry has it any more, no CPU reaches its frame by it, and it is
     /// given back once.
     unsafe fn free_page(&self, pinned: Pinned<'_>, word: Word) -> u64 {
-        let State::Mapped(pfn, marks) = word.state(PageSize::Size4K) else { return 0 };
-        // SAFETY: the word had the frame, and is gone.
-        unsafe { share::give_up(self.space.frames(), pinned, pfn, marks) };
-        1
+        let frames = self.space.frames();
+        let (slot, resident) = match word.state(PageSize::Size4K) {
+            State::Named(slot, _) => (slot, 0),
+            State::Mapped(pfn, marks) if marks.is_object() => (sheet::slot_of(frames, pfn), 1),
+            State::Mapped(pfn, marks) => {
+                // SAFETY: the word had the frame, and is gone.
+                unsafe { share::give_up(frames, pinned, pfn, marks) };
+                return 1;
+            }
+            State::Empty | State::Fresh(_) | State::Busy(_) => return 0,
+        };
+        // SAFETY: the word held the sheet, and is gone.
+        unsafe { sheet::give_up(frames, pinned, slot.sheet, 1) };
+        resident
     }
 
     /// # Safety
@@ -154,6 +165,19 @@ impl<S: Space> Map<S> {
         // SAFETY: the busy word holds the frame, and other words that hold it are marked shared, so that no CPU writes
         // through them; this map's CPUs have flushed.
         unsafe { share::copy(self.space.frames(), from, to) }
+    }
+
+    /// Fills a new frame with the contents of an object's page, which other CPUs may write meanwhile.
+    pub(crate) fn copy_used_page(&self, from: Pfn, to: &mut Frame) {
+        // SAFETY: the caller's word holds the frame's sheet. Programs write the page; the kernel's own accesses to pages
+        // of programs are atomics, or assembly.
+        unsafe { share::copy_used(self.space.frames(), from, to) }
+    }
+
+    /// Gives up the hold of a sheet that its maker has, or a fault.
+    pub(crate) fn drop_sheet(&self, pinned: Pinned<'_>, sheet: Pfn) {
+        // SAFETY: the caller's hold, which it gives up once; no word has it.
+        unsafe { sheet::give_up(self.space.frames(), pinned, sheet, 1) };
     }
 
     /// Gives up the frame of a page that has a frame of its own now.

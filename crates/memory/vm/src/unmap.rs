@@ -136,6 +136,13 @@ fn take_words<T: TableMemory>(
                 tables.write(place.table, index, Entry::EMPTY);
                 pages += 1;
             }
+            State::Named(..) => {
+                if going.waiting_mut(KEY).pages.try_push(word).is_err() {
+                    break;
+                }
+                tables.write(place.table, index, Entry::EMPTY);
+                pages += 1;
+            }
             State::Mapped(..) => {
                 if going.waiting_mut(KEY).pages.try_push(word).is_err() {
                     break;
@@ -167,7 +174,7 @@ fn take_table<T: TableMemory>(
         match Word(tables.read(place.table, index)).state(PageSize::Size4K) {
             State::Empty => {}
             State::Busy(_) => return None,
-            State::Fresh(_) | State::Mapped(..) => pages += 1,
+            State::Fresh(_) | State::Named(..) | State::Mapped(..) => pages += 1,
         }
     }
     let range = VirtRange::of_length(parent.at, parent.bytes())?;

@@ -1,16 +1,20 @@
 //! The state of a page, in the entry of the page table that maps it: there is no other record of a page.
 //!
 //! ```text
-//!   state     63  62..57    56     55..54  53..52  51..12           11..10    9     8..4  3..1  0
-//!   empty      0    0        0       0       0      0                 0       0       0     0   0
-//!   fresh      0    0     inherit    0     access  all ones           0       0       0     1   0
-//!   hidden     0    0     inherit    0     access  frame, inverted    0     shared    0     2   0
-//!   busy       0    0     inherit    0     access  frame, inverted    0     shared    0     3   0
-//!   present   NX    0     inherit    0     access  frame              0     shared  bits of the CPU's
+//!   state     63  62..59  57..56   55..54  53..52  51..12           11  10       9       8..4  3..1  0
+//!   empty      0    0       0        0       0      0                0   0       0         0     0   0
+//!   fresh      0    0    inherit     0     access  all ones          0   0       0         0     1   0
+//!   hidden     0    0    inherit     0     access  frame, inverted   0  object  shared     0     2   0
+//!   busy       0    0    inherit     0     access  frame, inverted   0   0      shared     0     3   0
+//!   object     0  index  inherit     0     access  sheet, inverted   0  object   0       index   4   0
+//!   present   NX    0    inherit     0     access  frame             0  object  shared  bits of the CPU's
 //! ```
 //!
 //! *Access* is what the map's holder asked for; the CPU's own bits allow less where the frame is shared, so that the
 //! first write faults. The marks have the same places in all states, so that a change of one mark is the same for each.
+//!
+//! *Object* says that the frame is a [sheet](crate::sheet)'s, whose page several maps may write; the word of such a page
+//! that the map has not used yet names the sheet and the place in it.
 //!
 //! A word at level 2 or 3 is the word of each of the pages that the entry spans: *fresh* memory of any size has a word
 //! for each 2 MiB or 1 GiB of it, and no table below, until a page of it is used.
@@ -22,7 +26,7 @@
 //! table by itself, and a word that is read under its lock stays as it was read.
 
 use rhumb_machine::{PageSize, Pfn};
-use rhumb_pagetable::{Access, Attributes, Entry, bits};
+use rhumb_pagetable::{Access, Attributes, ENTRIES, Entry, bits};
 
 /// The rights of code to a page. Writable and executable it never is (I4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -57,6 +61,8 @@ pub enum Inherit {
     Copy,
     /// None.
     Nothing,
+    /// The same page: each map sees what the other one writes. [`crate::Map::inherit`] makes pages fit for that.
+    Share,
 }
 
 impl Protection {
@@ -116,16 +122,43 @@ impl core::fmt::Display for Protection {
 }
 
 const SHARED: u64 = 1 << 9;
+const OBJECT: u64 = 1 << 10;
 const ACCESS_SHIFT: u32 = 52;
 const ACCESS: u64 = 3 << ACCESS_SHIFT;
 const INHERIT_SHIFT: u32 = 56;
-const INHERIT: u64 = 1 << INHERIT_SHIFT;
-const MARKS: u64 = SHARED | ACCESS | INHERIT;
+const INHERIT: u64 = 3 << INHERIT_SHIFT;
+const MARKS: u64 = SHARED | OBJECT | ACCESS | INHERIT;
 
 const TAG: u64 = 7 << 1;
 const FRESH: u64 = 1 << 1;
 const HIDDEN: u64 = 2 << 1;
 const BUSY: u64 = 3 << 1;
+const NAMED: u64 = 4 << 1;
+
+/// Where the low and the high bits of a place in a sheet are.
+const LOW_INDEX_SHIFT: u32 = 4;
+const LOW_INDEX_BITS: u32 = 5;
+const HIGH_INDEX_SHIFT: u32 = 59;
+
+/// Bits of a place in a sheet.
+const INDEX_BITS: u32 = 9;
+
+/// A page of a [sheet](crate::sheet).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slot {
+    pub(crate) sheet: Pfn,
+    pub(crate) index: usize,
+}
+
+impl Slot {
+    pub(crate) const fn bits(self) -> u64 {
+        self.sheet.get() << INDEX_BITS | self.index as u64
+    }
+
+    pub(crate) const fn of_bits(bits: u64) -> Self {
+        Self { sheet: Pfn::new(bits >> INDEX_BITS), index: (bits & (ENTRIES as u64 - 1)) as usize }
+    }
+}
 
 /// The marks of a page: what its map's holder asked for, and whether its frame is in several maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,7 +178,11 @@ impl Marks {
     }
 
     pub(crate) const fn inherit(self) -> Inherit {
-        if self.0 & INHERIT == 0 { Inherit::Copy } else { Inherit::Nothing }
+        match self.0 >> INHERIT_SHIFT & 3 {
+            0 => Inherit::Copy,
+            1 => Inherit::Nothing,
+            _ => Inherit::Share,
+        }
     }
 
     pub(crate) const fn with_inherit(self, inherit: Inherit) -> Self {
@@ -155,6 +192,20 @@ impl Marks {
     /// Tells whether the frame has a count, because other maps or copies may have it, too.
     pub(crate) const fn is_shared(self) -> bool {
         self.0 & SHARED != 0
+    }
+
+    /// Tells whether the page is one of a sheet.
+    pub(crate) const fn is_object(self) -> bool {
+        self.0 & OBJECT != 0
+    }
+
+    pub(crate) const fn object(self) -> Self {
+        Self(self.0 | OBJECT)
+    }
+
+    /// Returns the marks of a copy of the page that is one map's.
+    pub(crate) const fn private(self) -> Self {
+        Self(self.0 & !(OBJECT | SHARED))
     }
 
     pub(crate) const fn shared(self) -> Self {
@@ -181,6 +232,8 @@ pub(crate) enum State {
     Empty,
     /// It reads as zeroes, and has no frame yet.
     Fresh(Marks),
+    /// It is a page of a sheet, which the map has not used yet.
+    Named(Slot, Marks),
     /// It has a frame, which the CPU reaches or, without any access, does not.
     Mapped(Pfn, Marks),
     /// A CPU copies it.
@@ -220,6 +273,13 @@ impl Word {
         Self(Entry::from_bits(BUSY | inverted(pfn) | marks.0))
     }
 
+    /// Returns the word of a page of a sheet that has no frame in this map.
+    pub(crate) const fn named(slot: Slot, marks: Marks) -> Self {
+        let low = (slot.index as u64 & ((1 << LOW_INDEX_BITS) - 1)) << LOW_INDEX_SHIFT;
+        let high = slot.index as u64 >> LOW_INDEX_BITS << HIGH_INDEX_SHIFT;
+        Self(Entry::from_bits(NAMED | inverted(slot.sheet) | low | high | marks.0 | OBJECT))
+    }
+
     pub(crate) fn state(self, size: PageSize) -> State {
         let word = self.0.bits();
         let marks = Marks(word & MARKS);
@@ -229,6 +289,12 @@ impl Word {
         match word & TAG {
             FRESH => State::Fresh(marks),
             HIDDEN => State::Mapped(frame_of(word), marks),
+            NAMED => {
+                let low = word >> LOW_INDEX_SHIFT & ((1 << LOW_INDEX_BITS) - 1);
+                let high = word >> HIGH_INDEX_SHIFT & 0xf;
+                let index = (high << LOW_INDEX_BITS | low) as usize;
+                State::Named(Slot { sheet: frame_of(word), index }, marks)
+            }
             BUSY => State::Busy(marks),
             _ => State::Empty,
         }

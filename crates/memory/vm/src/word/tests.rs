@@ -5,7 +5,7 @@ use std::vec::Vec;
 use rhumb_machine::{PageSize, Pfn};
 use rhumb_pagetable::{Attributes, Entry, bits};
 
-use super::{Inherit, Marks, Protection, State, Use, Word};
+use super::{Inherit, Marks, Protection, Slot, State, Use, Word};
 
 const PROTECTIONS: [Protection; 4] =
     [Protection::Nothing, Protection::Read, Protection::ReadWrite, Protection::ReadExecute];
@@ -13,9 +13,9 @@ const PROTECTIONS: [Protection; 4] =
 fn all_marks() -> Vec<Marks> {
     let mut all = Vec::new();
     for protection in PROTECTIONS {
-        for inherit in [Inherit::Copy, Inherit::Nothing] {
+        for inherit in [Inherit::Copy, Inherit::Nothing, Inherit::Share] {
             let marks = Marks::new(protection, inherit);
-            all.extend([marks, marks.shared()]);
+            all.extend([marks, marks.shared(), marks.object()]);
         }
     }
     all
@@ -28,6 +28,13 @@ fn states_come_back() {
         assert_eq!(Word::fresh(marks).state(PageSize::Size4K), State::Fresh(marks));
         for number in [0, 1, 0x1234, (1 << 40) - 1] {
             let pfn = Pfn::new(number);
+            for index in [0, 1, 31, 32, 77, 511] {
+                let slot = Slot { sheet: pfn, index };
+                assert_eq!(Slot::of_bits(slot.bits()), slot);
+                let word = Word::named(slot, marks.exclusive());
+                assert!(!word.0.is_present());
+                assert_eq!(word.state(PageSize::Size4K), State::Named(slot, marks.exclusive().object()));
+            }
             assert_eq!(Word::busy(pfn, marks).state(PageSize::Size4K), State::Busy(marks));
             for attributes in [Attributes::user, Attributes::kernel] {
                 let word = Word::mapped(pfn, PageSize::Size4K, marks, attributes);
@@ -62,6 +69,7 @@ fn absent_words_name_no_memory() {
         let words = [
             Word::fresh(marks),
             Word::busy(Pfn::new(0x12_3456), marks),
+            Word::named(Slot { sheet: Pfn::new(0x12_3456), index: 300 }, marks),
             Word::mapped(
                 Pfn::new(5),
                 PageSize::Size4K,

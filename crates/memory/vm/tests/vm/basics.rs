@@ -2,7 +2,9 @@
 
 use rhumb_machine::{VirtAddr, VirtRange};
 use rhumb_pagetable::walk;
-use rhumb_vm::{Allocation, FaultError, Inherit, Limits, Map, Protection, Resolved, Use, VmError};
+use rhumb_vm::{
+    Allocation, FaultError, Inherit, Limits, Map, Protection, RegionKind, Resolved, Use, VmError,
+};
 
 use crate::world::{GIB, KINDS, Kind, MIB, PAGE, TIB, on_ground, range};
 
@@ -214,5 +216,61 @@ fn a_part_of_the_kernels_half_needs_its_upper_tables() {
         assert!(matches!(Map::new(space.clone(), Limits::default()), Err(VmError::BadRange(_))));
         tables.write(root, 385, entry);
         assert!(Map::new(space, Limits::default()).is_ok());
+    });
+}
+
+/// Memory that a parent and its child share for writing, and a memory object that is put into maps of both kinds.
+#[test]
+fn shared_pages_are_one_page() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let area = map.allocate(&Allocation::pages(600)).unwrap();
+            let (first, last) = (area.start(), area.start().plus(599 * PAGE));
+            map.space().0.write(&map, 0, first, 1).unwrap();
+            map.inherit(area, Inherit::Share).unwrap();
+            let child = map.fork(ground.space(kind), Limits::default()).unwrap();
+            assert_eq!(child.space().0.read(&child, 1, first), Ok(1));
+            child.space().0.write(&child, 1, last, 2).unwrap();
+            assert_eq!(map.space().0.read(&map, 2, last), Ok(2), "the first use may be the child's");
+            map.space().0.write(&map, 0, last, 3).unwrap();
+            assert_eq!(child.space().0.read(&child, 1, last), Ok(3));
+            assert_eq!(map.region(first).unwrap().kind, RegionKind::Object);
+
+            let object = map.share(range(last, 1)).unwrap();
+            drop(map);
+            let there = ground.map(Kind::Kernel);
+            let again = object.duplicate().unwrap();
+            let page = there.put(&Allocation::pages(0), object).unwrap();
+            let other = there.put(&Allocation::pages(0).protection(Protection::Read), again).unwrap();
+            there.space().0.write(&there, 3, page.start(), 4).unwrap();
+            assert_eq!(there.space().0.read(&there, 0, other.start()), Ok(4), "two addresses of one page");
+            assert_eq!(child.space().0.read(&child, 0, last), Ok(4));
+            drop(child);
+            assert_eq!(there.space().0.read(&there, 0, page.start()), Ok(4), "the last name keeps the page");
+        });
+    }
+}
+
+/// A copy of pages that others write is a snapshot of its own.
+#[test]
+fn copies_of_shared_pages_are_private() {
+    on_ground(|ground| {
+        let map = ground.map(Kind::Task);
+        let area = map.allocate(&Allocation::pages(3)).unwrap();
+        map.space().0.write(&map, 0, area.start(), 1).unwrap();
+        let _kept = map.share(area).unwrap();
+        let copy = map.copy(area).unwrap();
+        let child = map.fork(ground.space(Kind::Task), Limits::default()).unwrap();
+        let there = map.put(&Allocation::pages(0), copy).unwrap();
+        map.space().0.write(&map, 0, area.start(), 2).unwrap();
+        map.space().0.write(&map, 0, area.start().plus(PAGE), 2).unwrap();
+        for (map, at) in [(&map, there.start()), (&child, area.start())] {
+            assert_eq!(map.space().0.read(map, 1, at), Ok(1));
+            assert_eq!(map.space().0.read(map, 1, at.plus(PAGE)), Ok(0));
+            assert_eq!(map.region(at).unwrap().kind, RegionKind::Private);
+        }
+        let copy = map.copy(there).unwrap();
+        assert_eq!(copy.duplicate().unwrap_err(), VmError::NotShared);
     });
 }

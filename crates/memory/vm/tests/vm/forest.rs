@@ -1,5 +1,8 @@
 //! Several maps, forked from each other, and copies on the way between them, against their models.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use rhumb_machine::VirtRange;
 use rhumb_vm::{Allocation, Inherit, Limits, MapCopy, Protection, Refused, VmError};
 
@@ -12,7 +15,8 @@ const MOST_COPIES: usize = 4;
 /// A copy, and the values that it should have.
 struct Carried {
     copy: MapCopy<Hosted>,
-    values: Vec<u64>,
+    values: Vec<Rc<Cell<u64>>>,
+    is_shared: bool,
 }
 
 /// Maps and copies.
@@ -38,8 +42,7 @@ impl Forest {
             0 if self.pairs.len() < MOST_MAPS => {
                 let parent = &self.pairs[which];
                 let map = parent.map.fork(self.ground.space(kind), Limits::default())?;
-                let inherited = |page: &Page| page.inherit == Inherit::Copy;
-                let pages = parent.pages.iter().map(|page| page.filter(inherited)).collect();
+                let pages = parent.pages.iter().map(|page| page.as_ref().and_then(inherited)).collect();
                 self.pairs.push(Pair { map, pages });
             }
             1 if self.pairs.len() > 1 => drop(self.pairs.swap_remove(which)),
@@ -53,15 +56,14 @@ impl Forest {
                 match result {
                     Ok(copy) => {
                         assert_eq!(copy.pages(), count);
-                        let values: Option<Vec<_>> = pair.pages[pages.clone()]
-                            .iter()
-                            .map(|page| page.map(|page| page.value))
-                            .collect();
+                        let own = |page: &Page| Rc::new(Cell::new(page.value.get()));
+                        let values: Option<Vec<_>> =
+                            pair.pages[pages.clone()].iter().map(|page| page.as_ref().map(own)).collect();
                         let values = values.expect("a page that is not allocated was copied");
                         if is_taken {
                             pair.pages[pages].fill(None);
                         }
-                        self.copies.push(Carried { copy, values });
+                        self.copies.push(Carried { copy, values, is_shared: false });
                     }
                     Err(VmError::NotAllocated(at)) => {
                         let missing = pages.clone().find(|&page| pair.pages[page].is_none()).unwrap();
@@ -71,7 +73,7 @@ impl Forest {
                 }
             }
             4..=6 if !self.copies.is_empty() => {
-                let Carried { copy, values } =
+                let Carried { copy, values, is_shared } =
                     self.copies.swap_remove(random.below(self.copies.len() as u64) as usize);
                 let pair = &mut self.pairs[which];
                 let first = random.below(PAGES - values.len() as u64 + 1);
@@ -86,7 +88,7 @@ impl Forest {
                         }
                     }
                     Err(Refused { copy, error }) => {
-                        self.copies.push(Carried { copy, values });
+                        self.copies.push(Carried { copy, values, is_shared });
                         match error {
                             VmError::Occupied(at) => {
                                 let taken = pages.clone().find(|&page| pair.pages[page].is_some()).unwrap();
@@ -98,6 +100,33 @@ impl Forest {
                 }
             }
             7 if !self.copies.is_empty() => drop(self.copies.pop()),
+            8 if self.copies.len() < MOST_COPIES => {
+                let (first, count) = some_range(random);
+                let pair = &mut self.pairs[which];
+                let pages = first as usize..(first + count) as usize;
+                match pair.map.share(range(pair.at(first), count)) {
+                    Ok(copy) => {
+                        let same = |page: &Option<Page>| Rc::clone(&page.as_ref().unwrap().value);
+                        let values = pair.pages[pages].iter().map(same).collect();
+                        self.copies.push(Carried { copy, values, is_shared: true });
+                    }
+                    Err(VmError::NotAllocated(_)) => {
+                        assert!(pair.pages[pages].iter().any(Option::is_none));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            9 if !self.copies.is_empty() && self.copies.len() < MOST_COPIES => {
+                let Carried { copy, values, is_shared } = &self.copies[0];
+                match copy.duplicate() {
+                    Ok(copy) => {
+                        assert!(is_shared);
+                        let values = values.clone();
+                        self.copies.push(Carried { copy, values, is_shared: true });
+                    }
+                    Err(error) => assert!(!is_shared && error == VmError::NotShared),
+                }
+            }
             _ => return self.pairs[which].step(random),
         }
         Ok(())
@@ -106,6 +135,15 @@ impl Forest {
     #[track_caller]
     pub(crate) fn check(&self) {
         self.pairs.iter().for_each(Pair::check);
+    }
+}
+
+/// Returns the page that a fork gives to the new map.
+fn inherited(page: &Page) -> Option<Page> {
+    match page.inherit {
+        Inherit::Copy => Some(Page { value: Rc::new(Cell::new(page.value.get())), ..page.clone() }),
+        Inherit::Share => Some(page.clone()),
+        Inherit::Nothing => None,
     }
 }
 

@@ -1,5 +1,8 @@
 //! The plain model: a flat array of pages with their contents, and one of them for each map.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use rhumb_machine::VirtAddr;
 use rhumb_vm::{Allocation, FaultError, Inherit, Protection, Region, Use, VmError};
 
@@ -10,12 +13,12 @@ pub(crate) const PAGES: u64 = 512 + 300 + 512 + 512 + 200;
 /// How many of them lie below the seam of two lanes.
 const BELOW: u64 = 512 + 300;
 
-/// A page that is allocated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A page that is allocated. Pages that several maps write have one value.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Page {
     pub(crate) protection: Protection,
     pub(crate) inherit: Inherit,
-    pub(crate) value: u64,
+    pub(crate) value: Rc<Cell<u64>>,
 }
 
 /// A map and what it should be.
@@ -60,7 +63,9 @@ impl Pair {
                     Some(page) => assert_eq!(result, Err(VmError::Occupied(self.at(page as u64)))),
                     None => {
                         assert_eq!(result, Ok(range(self.at(first), count)));
-                        self.pages[pages].fill(Some(Page { protection, inherit, value: 0 }));
+                        for page in &mut self.pages[pages] {
+                            *page = Some(Page { protection, inherit, value: Rc::default() });
+                        }
                     }
                 }
             }
@@ -81,7 +86,7 @@ impl Pair {
                 }
             }
             6 => {
-                let inherit = if random.below(2) == 0 { Inherit::Nothing } else { Inherit::Copy };
+                let inherit = [Inherit::Nothing, Inherit::Copy, Inherit::Share][random.below(3) as usize];
                 let result = short(self.map.inherit(range(self.at(first), count), inherit))?;
                 if pages.clone().all(|page| self.pages[page].is_some()) {
                     assert_eq!(result, Ok(()));
@@ -95,10 +100,10 @@ impl Pair {
                 let at = self.at(first);
                 let result = short_fault(space.0.write(&self.map, cpu, at, value))?;
                 self.compare(first, Use::Write, result);
-                if let Some(page) = &mut self.pages[first as usize]
+                if let Some(page) = &self.pages[first as usize]
                     && page.protection == Protection::ReadWrite
                 {
-                    page.value = value;
+                    page.value.set(value);
                 }
             }
             10 => {
@@ -119,7 +124,7 @@ impl Pair {
     #[track_caller]
     fn compare(&self, page: u64, wanted: Use, result: Result<(), FaultError>) {
         let at = self.at(page);
-        let expected = match self.pages[page as usize] {
+        let expected = match &self.pages[page as usize] {
             None => Err(FaultError::NotAllocated(at)),
             Some(page) if !page.protection.allows(wanted) => {
                 Err(FaultError::Denied(at, wanted, page.protection))
@@ -137,8 +142,8 @@ impl Pair {
 
     #[track_caller]
     fn compare_read(&self, page: u64, result: Result<u64, FaultError>) {
-        if let (Ok(value), Some(model)) = (result, self.pages[page as usize]) {
-            assert_eq!(value, model.value, "the contents at {}", self.at(page));
+        if let (Ok(value), Some(model)) = (result, &self.pages[page as usize]) {
+            assert_eq!(value, model.value.get(), "the contents at {}", self.at(page));
         }
         self.compare(page, Use::Read, result.map(drop));
     }
@@ -157,7 +162,7 @@ impl Pair {
             }
         }
         let expected: Vec<_> =
-            self.pages.iter().map(|page| page.map(|page| (page.protection, page.inherit))).collect();
+            self.pages.iter().map(|page| page.as_ref().map(|page| (page.protection, page.inherit))).collect();
         assert_eq!(seen, expected);
         let usage = self.map.usage();
         assert_eq!(usage.address_pages, self.pages.iter().flatten().count() as u64);
