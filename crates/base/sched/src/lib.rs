@@ -20,6 +20,7 @@
 //! | [`switch`] | where a thread gives its CPU away |
 //! | `timers` | the time-outs of a CPU |
 //! | [`wait`] | [`WaitQueue`]: waiting, sleeping, joining |
+//! | [`condition`] | [`Condition`], [`Semaphore`]: waiting beside a mutex, and for permits |
 //! | [`mutex`], `inherit` | [`Mutex`]: a lock for which threads sleep, with priority inheritance |
 //!
 //! Principles:
@@ -42,6 +43,7 @@ extern crate std;
 
 mod alarm;
 mod balance;
+pub mod condition;
 mod fair;
 mod field;
 mod idle;
@@ -63,6 +65,7 @@ mod tree;
 pub mod wait;
 pub mod word;
 
+pub use condition::{Condition, Semaphore};
 pub use idle::Idle;
 pub use inherit::LockError;
 pub use kernel::Kernel;

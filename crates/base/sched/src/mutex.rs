@@ -134,6 +134,13 @@ pub struct MutexGuard<'a, T, K: Kernel> {
     _this_thread: PhantomData<*mut ()>,
 }
 
+impl<'a, T, K: Kernel> MutexGuard<'a, T, K> {
+    /// Releases the mutex, and returns it and the scheduler.
+    pub(crate) fn release(self) -> (&'a Mutex<T, K>, &'a Scheduler<K>) {
+        (self.mutex, self.scheduler)
+    }
+}
+
 impl<T, K: Kernel> Deref for MutexGuard<'_, T, K> {
     type Target = T;
 

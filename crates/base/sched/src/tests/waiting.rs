@@ -7,7 +7,9 @@ use std::vec::Vec;
 use rhumb_machine::Machine;
 
 use crate::tests::world::{K, Rig};
-use crate::{Limits, LockError, Mutex, Nice, Policy, Priority, Turns, WaitError, WaitQueue};
+use crate::{
+    Condition, Limits, LockError, Mutex, Nice, Policy, Priority, Semaphore, Turns, WaitError, WaitQueue,
+};
 
 fn rig(cpus: usize) -> Rig {
     Rig::new(cpus, 1, 20_000, Limits::USUAL)
@@ -83,14 +85,21 @@ fn all_are_woken_and_the_others_time_out() {
 fn a_joiner_gets_the_result_and_no_thread_joins_itself() {
     let rig = rig(2);
     rig.run(|| {
-        let (child, host) = rig.spawn(Policy::default(), &rig.all(), |rig| {
-            rig.scheduler.sleep_until(rig.world.now_ns() + 2_000_000).unwrap();
-        });
+        let may_end = Arc::new(AtomicU64::new(0));
+        let (child, host) = {
+            let may_end = Arc::clone(&may_end);
+            rig.spawn(Policy::default(), &rig.all(), move |rig| {
+                while may_end.load(SeqCst) == 0 {
+                    rig.scheduler.sleep_until(rig.world.now_ns() + 1_000_000).unwrap();
+                }
+            })
+        };
         let target = child.clone();
         let parent = rig.spawn(Policy::default(), &rig.all(), move |rig| {
             let me = rig.scheduler.current().unwrap();
             assert_eq!(rig.scheduler.join(&me, None), Err(WaitError::Deadlock));
             assert_eq!(rig.scheduler.join(&target, Some(0)), Err(WaitError::TimedOut));
+            may_end.store(1, SeqCst);
             assert_eq!(rig.scheduler.join(&target, None), Ok(7));
             assert_eq!(rig.scheduler.join(&target, Some(0)), Ok(7), "it has ended");
         });
@@ -167,12 +176,13 @@ fn a_mutex_keeps_others_out() {
 fn urgency_goes_along_a_chain_and_goes_away() {
     let rig = rig(1);
     let (outer, inner) = (Arc::new(Mutex::<(), K>::new(())), Arc::new(Mutex::<(), K>::new(())));
-    let steps = Arc::new(AtomicU64::new(0));
+    let (is_held, steps) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     rig.run(|| {
         let (low, host) = {
-            let (inner, steps) = (Arc::clone(&inner), Arc::clone(&steps));
+            let (inner, is_held, steps) = (Arc::clone(&inner), Arc::clone(&is_held), Arc::clone(&steps));
             rig.spawn(Policy::Fair(Nice::MOST), &rig.all(), move |rig| {
                 let guard = inner.lock(rig.scheduler).unwrap();
+                is_held.store(1, SeqCst);
                 let me = rig.scheduler.current().unwrap();
                 while steps.load(SeqCst) < 2 || me.effective_policy() != fifo(9) {
                     rig.poll();
@@ -186,7 +196,9 @@ fn urgency_goes_along_a_chain_and_goes_away() {
         let middle = {
             let (outer, inner, steps) = (Arc::clone(&outer), Arc::clone(&inner), Arc::clone(&steps));
             rig.spawn(Policy::default(), &rig.all(), move |rig| {
-                rig.scheduler.sleep_until(rig.world.now_ns() + 10_000_000).unwrap();
+                while is_held.load(SeqCst) == 0 {
+                    rig.scheduler.sleep_until(rig.world.now_ns() + 1_000_000).unwrap();
+                }
                 let first = outer.lock(rig.scheduler).unwrap();
                 steps.fetch_add(1, SeqCst);
                 let second = inner.lock(rig.scheduler).unwrap();
@@ -270,4 +282,47 @@ fn a_thread_that_forgot_a_guard_is_not_freed() {
         Vec::from([holder, asker])
     });
     assert_eq!(before, 0);
+}
+
+/// Jobs go through a mutex and a condition, and permits through a semaphore: each is taken once, none is left.
+#[test]
+fn conditions_and_semaphores_pass_what_is_given() {
+    const JOBS: u64 = 400;
+    let rig = rig(3);
+    let (jobs, come) = (Arc::new(Mutex::<u64, K>::new(0)), Arc::new(Condition::<K>::new()));
+    let (permits, taken) = (Arc::new(Semaphore::<K>::new(1)), Arc::new(AtomicU64::new(0)));
+    rig.run(|| {
+        let takers = (0..4).map(|number| {
+            let (jobs, come) = (Arc::clone(&jobs), Arc::clone(&come));
+            let (permits, taken) = (Arc::clone(&permits), Arc::clone(&taken));
+            rig.spawn(Policy::default(), &rig.all(), move |rig| {
+                for _ in 0..JOBS / 4 {
+                    let until_ns = (number == 0).then(|| rig.world.now_ns() + 100_000);
+                    let mut guard = jobs.lock(rig.scheduler).unwrap();
+                    while *guard == 0 {
+                        guard = come.wait(guard, until_ns).unwrap();
+                    }
+                    *guard -= 1;
+                    drop(guard);
+                    rig.poll();
+                    permits.take(rig.scheduler, None).unwrap();
+                    taken.fetch_add(1, SeqCst);
+                }
+            })
+        });
+        let mut threads: Vec<_> = takers.collect();
+        let (jobs, come, permits) = (Arc::clone(&jobs), Arc::clone(&come), Arc::clone(&permits));
+        threads.push(rig.spawn(Policy::default(), &rig.all(), move |rig| {
+            for _ in 0..JOBS / 2 {
+                *jobs.lock(rig.scheduler).unwrap() += 2;
+                come.wake_one(rig.scheduler);
+                come.wake_one(rig.scheduler);
+                permits.give(rig.scheduler, 2);
+                rig.poll();
+            }
+        }));
+        threads
+    });
+    assert_eq!((taken.load(SeqCst), permits.permits(), permits.try_take()), (JOBS, 1, true));
+    assert_eq!(*Arc::into_inner(jobs).unwrap().get_mut(), 0);
 }
