@@ -65,7 +65,10 @@ impl<K: Kernel> Scheduler<K> {
         if balances {
             self.balance(irq_off);
         }
-        self.kernel.set_alarm(here.timers.first_ns(), irq_off);
+        let first_ns = here.timers.first_ns();
+        // The alarm that has just come is over.
+        here.changes_alarm(first_ns);
+        self.kernel.set_alarm(first_ns, irq_off);
         // The end of the slice is set again when the CPU has chosen.
         self.act(Reschedule::Cpu(cpu), irq_off);
     }

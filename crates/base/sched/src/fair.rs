@@ -196,11 +196,10 @@ impl<K: ThreadHome> Fair<K> {
     pub(crate) fn next_request(&mut self, running: &Thread<K>, slice_ns: u64) {
         let request_ns = virtual_of(slice_ns, 0, running.run.weight()).0.max(1);
         let run = &running.run;
-        let from_ns = match order(run.virtual_ns.get(), run.deadline_ns.get()) {
-            core::cmp::Ordering::Less => run.deadline_ns.get(),
-            _ => run.virtual_ns.get(),
-        };
-        run.deadline_ns.set(from_ns.wrapping_add(request_ns));
+        let virtual_ns = run.virtual_ns.get();
+        // A thread that yields again and again gives up one request, and no later ones.
+        let left_ns = (run.deadline_ns.get().wrapping_sub(virtual_ns) as i64).clamp(0, request_ns as i64);
+        run.deadline_ns.set(virtual_ns.wrapping_add(left_ns as u64).wrapping_add(request_ns));
     }
 
     /// Returns how long the thread that runs may go on until its request is over.

@@ -40,8 +40,9 @@ pub unsafe trait Kernel: ThreadHome {
     /// switches to `from`, perhaps on another CPU. A thread that runs for the first time begins with
     /// [`Scheduler::begin`](crate::Scheduler::begin) instead of a return from this function.
     ///
-    /// Interrupts are off before and after, by one [`irq_save`](rhumb_machine::Machine::irq_save). The count of these is the CPU's own, so that the
-    /// call that one thread made is undone by the thread that runs on that CPU next.
+    /// Interrupts are off before and after, by one [`irq_save`](rhumb_machine::Machine::irq_save). How many of these are
+    /// in force, and whether interrupts come back after the last, is part of the thread: it is saved and restored with
+    /// the registers. A new thread begins with one `irq_save` in force, and interrupts to come back.
     ///
     /// # Safety
     /// `from` is the calling thread. `to` is on no CPU. Nothing of the caller depends on its CPU.

@@ -7,7 +7,7 @@ use crate::field::{Number, Place};
 use crate::limits::Limits;
 use crate::run_queue::{Load, RunQueue};
 use crate::thread::{Thread, ThreadHome};
-use crate::timers::Timers;
+use crate::timers::{NEVER, Timers};
 
 /// The scheduler's data of one CPU. The kernel has one for each CPU that may come online, on the CPU's own node.
 ///
@@ -25,8 +25,12 @@ pub struct PerCpu<K: ThreadHome> {
     pub(crate) is_wanted: AtomicBool,
     pub(crate) queue: Lock<RunQueue<K>>,
     pub(crate) timers: Timers<K>,
+    /// The time of the alarm, as the kernel was told last: this CPU's alone.
+    alarm_ns: Number,
     /// Counts the CPUs with which this one has compared its load: this CPU's alone.
     pub(crate) balance_turn: Number,
+    /// Counts the threads that this CPU has started: this CPU's alone.
+    pub(crate) starts: Number,
     load: PublishedLoad,
 }
 
@@ -46,10 +50,20 @@ impl<K: ThreadHome> PerCpu<K> {
                 is_wanted: AtomicBool::new(false),
                 queue: Lock::new(RunQueue::new(limits)),
                 timers: Timers::new(),
+                alarm_ns: Number::new(NEVER),
                 balance_turn: Number::new(0),
+                starts: Number::new(0),
                 load: PublishedLoad(AtomicU64::new(0)),
             }
         }
+    }
+
+    /// Notes the time of the alarm, and tells whether it is another one than before.
+    pub(crate) fn changes_alarm(&self, at_ns: Option<u64>) -> bool {
+        let at_ns = at_ns.unwrap_or(NEVER);
+        let has_changed = self.alarm_ns.get() != at_ns;
+        self.alarm_ns.set(at_ns);
+        has_changed
     }
 
     /// Shows the load of `queue` to other CPUs: by the holder of its lock, after each change.

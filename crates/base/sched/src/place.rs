@@ -44,14 +44,17 @@ impl<K: Kernel> Scheduler<K> {
         or_here.or_else(|| self.any_of(thread)).unwrap_or(here)
     }
 
-    /// Returns the CPU for a thread that starts: an idle one near this CPU, or the least loaded of its neighbours, itself
-    /// included.
+    /// Returns the CPU for a thread that starts: an idle one near this CPU, or the least loaded of it, its neighbours, and
+    /// one other CPU, which is the next one each time. So a CPU that starts many threads spreads them over all CPUs.
     pub(crate) fn place_new(&self, thread: &Thread<K>, here: Pinned<'_>) -> CpuId {
         let here = self.kernel.cpu_of(here);
         if let Some(idle) = self.idle_near(thread, here) {
             return idle;
         }
-        let near = core::iter::once(here).chain(neighbours(here));
+        let starts = &self.per_cpu(here).starts;
+        starts.add(1);
+        let other = (here.index() + starts.get() as usize) % self.kernel.cpu_count().max(1);
+        let near = core::iter::once(here).chain(neighbours(here)).chain(CpuId::new(other));
         let allowed = near.filter(|&cpu| thread.may_run_on(cpu) && self.is_online(cpu));
         let least = allowed.min_by_key(|&cpu| self.per_cpu(cpu).load().weight);
         least.or_else(|| self.any_of(thread)).unwrap_or(here)

@@ -89,15 +89,16 @@ impl<K: ThreadHome> RunQueue<K> {
         let ran_ns = now_ns.saturating_sub(self.charged_ns);
         self.charged_ns += ran_ns;
         self.real_time.roll(now_ns, &self.limits);
-        let Some(running) = self.running.get().filter(|&running| Some(running) != self.idle.get()) else {
-            return;
-        };
+        let Some(running) = self.running.get() else { return };
         // SAFETY: a thread that is on a CPU is not gone, and the lock of the queue keeps the CPU from leaving it.
         let thread: &Thread<K> = unsafe { at(running) };
-        if ran_ns == 0 || thread.run.is_counted.get() == 0 {
+        if ran_ns == 0 {
             return;
         }
         thread.run.ran_ns.add(ran_ns);
+        if self.idle.is(thread) || thread.run.is_counted.get() == 0 {
+            return;
+        }
         match thread.run.policy() {
             Policy::Fair(_) => self.fair.charge(thread, ran_ns, self.limits.slice_ns),
             Policy::RealTime(_, turns) => {

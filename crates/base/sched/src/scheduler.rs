@@ -333,7 +333,9 @@ impl<K: Kernel> Scheduler<K> {
         let alarm_ns = alarms.into_iter().flatten().min();
         here.publish(&queue);
         drop(queue);
-        self.kernel.set_alarm(alarm_ns, irq_off);
+        if here.changes_alarm(alarm_ns) {
+            self.kernel.set_alarm(alarm_ns, irq_off);
+        }
         let to = next?;
         if to == from {
             return None;

@@ -55,8 +55,7 @@ impl<K: Kernel> Scheduler<K> {
         }
         // SAFETY: undoes the second `irq_save`, on the same CPU, with no token alive.
         unsafe { self.kernel.irq_restore() };
-        // SAFETY: one `irq_save` is undone on this CPU: that of this call, or where another thread made it on this CPU and
-        // left the CPU to this one, that one. No token is alive.
+        // SAFETY: undoes the first `irq_save`, which the switch has brought to this CPU with the thread. No token is alive.
         unsafe { self.kernel.irq_restore() };
         switch.map(|_| ())
     }
@@ -76,7 +75,7 @@ impl<K: Kernel> Scheduler<K> {
     /// interrupts off as that function says.
     pub unsafe fn begin(&self) {
         self.settle(self.kernel.irq_off().irq_off());
-        // SAFETY: undoes the `irq_save` of the thread that left this CPU to this one; no token is alive.
+        // SAFETY: undoes the `irq_save` with which a new thread begins; no token is alive.
         unsafe { self.kernel.irq_restore() };
     }
 

@@ -7,7 +7,7 @@ use rhumb_machine::{CpuMask, Machine};
 
 use crate::tests::sim::Sim;
 use crate::tests::world::{be, cpu_id};
-use crate::{Idle, Limits, Nice, Policy};
+use crate::{Idle, Kernel, Limits, Nice, Policy};
 
 const MS: u64 = 1_000_000;
 
@@ -98,4 +98,30 @@ fn a_crowd_spreads_over_1024_cpus() {
     idle(&sim);
     sim.run(100 * MS, |_| {});
     assert_eq!((0..1_024).filter(|&cpu| sim.running(cpu).is_some()).count(), 64);
+}
+
+/// 100,000 threads on 64 CPUs: all are counted, each CPU runs one, and all come back. Each step takes as long as among few,
+/// but for the depth of a tree.
+#[test]
+fn a_hundred_thousand_threads_fit() {
+    let mut sim = Sim::new(64, Limits::USUAL);
+    for number in 0..100_000u32 {
+        sim.start(Policy::Fair(Nice::new((number % 40) as i8 - 20).unwrap()));
+    }
+    let guard = sim.rig.world.irq_off();
+    let loads: Vec<u64> = (0..64)
+        .map(|cpu| {
+            let queue = sim.rig.world.per_cpu(cpu_id(cpu)).queue.lock(guard.irq_off());
+            queue.validate();
+            queue.load().weight
+        })
+        .collect();
+    drop(guard);
+    let weight: u64 = (-20..20).map(|nice| Nice::new(nice).unwrap().weight()).sum();
+    assert_eq!(loads.iter().sum::<u64>(), weight * 100_000 / 40);
+    let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
+    assert!(*most as f64 <= *least as f64 * 1.2, "{least} to {most}");
+    sim.run(12 * MS, |_| {});
+    let ran: u64 = (0..sim.threads.len()).map(|thread| sim.ran_ns(thread)).sum();
+    assert_eq!(ran, 64 * 12 * MS);
 }
