@@ -96,7 +96,7 @@ fn halves(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Case> {
     let means = means(&phases);
     let drift = Drift::of_small(&means);
     let case = |((index, name), phase): (&(usize, &str), &Phase)| {
-        let difference = Difference::of_halves(phase, drift)?;
+        let difference = Difference::of_halves(phase, &drift)?;
         let blocks = phase.blocks.first()?;
         let half = blocks.len() / 2;
         Some(Case {
@@ -125,7 +125,7 @@ fn changes(subjects: &[Subject], measured: &[(String, Measured)]) -> Vec<Case> {
     };
     let Some(((name, first), later)) = measured.split_first() else { return Vec::new() };
     let case = |(index, (later, one)): (usize, &(String, Measured))| {
-        let difference = Difference::between(&first.phase, &one.phase, subject, Drift::NONE)?;
+        let difference = Difference::between(&first.phase, &one.phase, subject, &Drift::NONE)?;
         Some(Case {
             control: format!("{REFERENCE}{}", index + 1),
             workload: (subjects[subject].id.clone(), subjects[subject].words.clone()),

@@ -72,8 +72,8 @@ pub(crate) fn fill(
         measured.iter().map(|(_, one)| controls::of_kernel(&one.phase, subjects)).collect();
     let drift = Drift::of(&phases);
     study.controls.extend(controls::judge(subjects, measured, by_turns));
-    compare(study, subjects, measured, drift);
-    study.curves.extend(dose(before, steps, subjects, measured, drift));
+    compare(study, subjects, measured, &drift);
+    study.curves.extend(dose(before, steps, subjects, measured, &drift));
     study.tables.push(workloads(subjects, measured));
     study.tables.push(map(before, steps));
     if !steps.is_empty() {
@@ -91,14 +91,22 @@ pub(crate) fn fill(
         study.notes.push(format!(
             "Between quarters of a phase, all workloads together drifted by {:.2} %, and each of them besides by {:.1} times \
              its noise.",
-            ((drift.common * quarter * 2.0 / 3.0).sqrt().exp() - 1.0) * 100.0,
-            (drift.own / 3.0).sqrt() * quarter,
+            ((drift.common.variance * quarter * 2.0 / 3.0).sqrt().exp() - 1.0) * 100.0,
+            (drift.pooled.walk.variance / 3.0).sqrt() * quarter,
         ));
+        let apart: Vec<&str> =
+            drift.apart.iter().filter_map(|(index, _)| Some(subjects.get(*index)?.id.as_str())).collect();
+        if !apart.is_empty() {
+            study.notes.push(format!(
+                "Some workloads drifted more than the others, so that their intervals are wider: {}.",
+                apart.join(", ")
+            ));
+        }
     }
 }
 
 /// Compares the last phase with the first, and adjusts these comparisons together with those that took turns.
-fn compare(study: &mut Study, subjects: &[Subject], measured: &[(String, Measured)], drift: Drift) {
+fn compare(study: &mut Study, subjects: &[Subject], measured: &[(String, Measured)], drift: &Drift) {
     let by_turns = study.comparisons.len();
     let mut differences = Vec::new();
     if let [(whole, first), .., (broken, last)] = measured {
@@ -176,7 +184,7 @@ fn dose(
     steps: &[Step],
     subjects: &[Subject],
     measured: &[(String, Measured)],
-    drift: Drift,
+    drift: &Drift,
 ) -> Option<Curve> {
     let (_, first) = measured.first().filter(|_| !steps.is_empty())?;
     let series = subjects.iter().enumerate().filter_map(|(index, subject)| {

@@ -108,6 +108,21 @@ fn a_machine_that_drifts_fails_the_control_or_finds_nothing() {
 }
 
 #[test]
+fn a_workload_that_drifts_alone_is_named() {
+    let phase = |began_s: f64| {
+        let mut one = measured(began_s, &[100.0, 1_000.0]);
+        one.phase.blocks[1][6..].iter_mut().for_each(|value| *value *= 1.2);
+        // The quiet one is most of what all workloads share.
+        one.phase.blocks[0].iter_mut().for_each(|value| *value = 100.0 + (*value - 100.0) / 10.0);
+        one
+    };
+    let steps = [step(52, Ended::Reached)];
+    let study = study(&[("whole map".to_owned(), phase(0.0)), (steps[0].name.clone(), phase(11.0))], &steps);
+    let apart = study.notes.iter().find(|note| note.contains("more than the others")).expect("a note");
+    assert!(apart.ends_with(": stat."), "{apart}");
+}
+
+#[test]
 fn one_phase_alone_has_controls_and_times_and_no_comparison() {
     let study = study(&[("whole map".to_owned(), measured(0.0, &[100.0, 1_000.0]))], &[]);
     assert!(study.comparisons.is_empty() && study.curves.is_empty() && study.bars.is_empty());
