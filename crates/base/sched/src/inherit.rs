@@ -167,8 +167,9 @@ impl<K: Kernel> Scheduler<K> {
         }
         if let Some(owner) = mutex.owner() {
             mutex.place_among_held(owner);
-            mutex.set_owner(Some(owner));
             self.pass_on(owner, irq_off);
+            // Where no other thread waits, the owner may release the mutex, end and be freed from here on.
+            mutex.set_owner(Some(owner));
         }
     }
 
