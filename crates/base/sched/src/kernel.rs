@@ -26,7 +26,8 @@ pub unsafe trait Kernel: ThreadHome {
     }
 
     /// Has `cpu` call [`Scheduler::reschedule`](crate::Scheduler::reschedule) soon: the calling CPU at its next
-    /// preemption point, another one by an interrupt.
+    /// preemption point, another one by an interrupt. It is asked once: where it cannot switch then, it tries again at
+    /// its next preemption point, as long as [`Scheduler::is_wanted`](crate::Scheduler::is_wanted) says so.
     fn request_reschedule(&self, cpu: CpuId, here: Pinned<'_>);
 
     /// Has this CPU call [`Scheduler::alarm`](crate::Scheduler::alarm) from an interrupt at that time or soon after, and

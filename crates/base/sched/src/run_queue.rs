@@ -215,7 +215,7 @@ impl<K: ThreadHome> RunQueue<K> {
     }
 
     /// Chooses the thread to run. The one that runs is one of the candidates if it `stays`; otherwise it is counted no
-    /// more. The chosen one is neither waiting nor the idle thread's substitute: it is the thread that runs from now on.
+    /// more. The chosen one, or the idle thread, runs from now on, and does not wait.
     pub(crate) fn choose(&mut self, why: Why, stays: bool, now_ns: u64) -> Option<&Thread<K>> {
         self.charge(now_ns);
         let busy = self.busy().map(core::ptr::NonNull::from);

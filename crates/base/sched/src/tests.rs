@@ -9,7 +9,7 @@ mod models;
 #[cfg(not(any(loom, shuttle)))]
 mod shares;
 #[cfg(not(any(loom, shuttle)))]
-mod sim;
+pub(crate) mod sim;
 #[cfg(all(rhumb_counted, not(any(loom, shuttle))))]
 mod visits;
 #[cfg(not(any(loom, shuttle)))]

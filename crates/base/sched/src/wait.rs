@@ -191,3 +191,6 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;

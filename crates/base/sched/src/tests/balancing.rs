@@ -106,7 +106,7 @@ fn a_crowd_spreads_over_1024_cpus() {
 fn a_hundred_thousand_threads_fit() {
     let mut sim = Sim::new(64, Limits::USUAL);
     for number in 0..100_000u32 {
-        sim.start(Policy::Fair(Nice::new((number % 40) as i8 - 20).unwrap()));
+        sim.start(Policy::Fair(Nice::new((number / 64 % 40) as i8 - 20).unwrap()));
     }
     let guard = sim.rig.world.irq_off();
     let loads: Vec<u64> = (0..64)
@@ -117,8 +117,8 @@ fn a_hundred_thousand_threads_fit() {
         })
         .collect();
     drop(guard);
-    let weight: u64 = (-20..20).map(|nice| Nice::new(nice).unwrap().weight()).sum();
-    assert_eq!(loads.iter().sum::<u64>(), weight * 100_000 / 40);
+    let weight = sim.threads.iter().map(|thread| thread.run.weight()).sum::<u64>();
+    assert_eq!(loads.iter().sum::<u64>(), weight);
     let (least, most) = (loads.iter().min().unwrap(), loads.iter().max().unwrap());
     assert!(*most as f64 <= *least as f64 * 1.2, "{least} to {most}");
     sim.run(12 * MS, |_| {});

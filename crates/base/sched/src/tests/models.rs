@@ -10,7 +10,7 @@ use shuttle::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use crate::tests::world::{K, Rig};
 use crate::word::Reason;
-use crate::{Limits, LockError, Mutex, Policy, Priority, Turns, WaitError, WaitQueue};
+use crate::{Condition, Limits, LockError, Mutex, Policy, Priority, Turns, WaitError, WaitQueue};
 
 fn check(runs: usize, work: impl Fn() + Send + Sync + 'static) {
     let mut config = shuttle::Config::new();
@@ -278,6 +278,31 @@ fn threads_end_while_cpus_balance() {
                 assert_eq!(rig.scheduler.join(&target, None), Ok(7));
             }));
             threads
+        });
+    });
+}
+
+/// A job is put in while its taker is between looking, releasing the mutex and sleeping: the taker sees it, or is woken.
+#[test]
+fn a_wake_up_meets_a_release() {
+    check(3_000, || {
+        let rig = rig(2);
+        let (jobs, come) = (Arc::new(Mutex::<usize, K>::new(0)), Arc::new(Condition::<K>::new()));
+        rig.run(|| {
+            let taker = {
+                let (jobs, come) = (Arc::clone(&jobs), Arc::clone(&come));
+                rig.spawn(Policy::default(), &rig.all(), move |rig| {
+                    let mut guard = jobs.lock(rig.scheduler).unwrap();
+                    while *guard == 0 {
+                        guard = come.wait(guard, None).unwrap();
+                    }
+                })
+            };
+            let giver = rig.spawn(Policy::default(), &rig.all(), move |rig| {
+                *jobs.lock(rig.scheduler).unwrap() += 1;
+                come.wake_one(rig.scheduler);
+            });
+            Vec::from([taker, giver])
         });
     });
 }

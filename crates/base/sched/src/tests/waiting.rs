@@ -225,6 +225,48 @@ fn urgency_goes_along_a_chain_and_goes_away() {
     });
 }
 
+/// A waiter that gives up takes its urgency back, while the mutex is still held.
+#[test]
+fn urgency_goes_away_with_a_waiter_that_gives_up() {
+    let rig = rig(1);
+    let mutex = Arc::new(Mutex::<(), K>::new(()));
+    let steps = Arc::new(AtomicU64::new(0));
+    rig.run(|| {
+        let holder = {
+            let (mutex, steps) = (Arc::clone(&mutex), Arc::clone(&steps));
+            rig.spawn(Policy::default(), &rig.all(), move |rig| {
+                let guard = mutex.lock(rig.scheduler).unwrap();
+                let me = rig.scheduler.current().unwrap();
+                steps.store(1, SeqCst);
+                while me.effective_policy() != fifo(5) {
+                    rig.poll();
+                }
+                steps.store(2, SeqCst);
+                while me.effective_policy() != me.policy() {
+                    rig.poll();
+                    rig.scheduler.yield_now();
+                }
+                rig.scheduler.set_policy(&me, fifo(1));
+                assert_eq!(me.effective_policy(), fifo(1));
+                drop(guard);
+                assert!(mutex.try_lock(rig.scheduler).is_some(), "no waiter is left behind");
+            })
+        };
+        let urgent = {
+            let (mutex, steps) = (Arc::clone(&mutex), Arc::clone(&steps));
+            rig.spawn(fifo(5), &rig.all(), move |rig| {
+                while steps.load(SeqCst) == 0 {
+                    rig.scheduler.sleep_until(rig.world.now_ns() + 1_000_000).unwrap();
+                }
+                let until_ns = rig.world.now_ns() + 5_000_000;
+                assert_eq!(mutex.lock_until(rig.scheduler, Some(until_ns)).err(), Some(LockError::TimedOut));
+                assert_eq!(steps.load(SeqCst), 2, "the holder ran with the urgency of this thread");
+            })
+        };
+        Vec::from([holder, urgent])
+    });
+}
+
 /// Two threads that would wait for each other: one of them is told, and both end.
 #[test]
 fn a_deadlock_is_an_error() {
