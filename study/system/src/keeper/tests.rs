@@ -268,3 +268,40 @@ fn a_group_is_ended_only_if_it_is_the_one_that_was_meant() {
     assert!(!sleeper.wait().unwrap().success());
     undo.run().unwrap();
 }
+
+#[test]
+fn a_group_whose_leader_has_ended_before_is_ended_too() {
+    let folder = folder("leader");
+    let number = folder.join("child");
+    let script = "sleep 600 & echo $! > child; read line";
+    let mut leader = Command::new("sh")
+        .args(["-c", script])
+        .current_dir(&folder)
+        .process_group(0)
+        .stdin(Stdio::piped())
+        // A child that is left keeps no reader of the test's output waiting.
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let child = || fs::read_to_string(&number).ok()?.trim().parse::<u32>().ok();
+    while child().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let undo = Undo::kill(leader.id()).unwrap();
+    // The leader ends, as one does that dies with the study, and is waited for, as by the first process of the system.
+    drop(leader.stdin.take());
+    leader.wait().unwrap();
+    let stat = PathBuf::from(format!("/proc/{}/stat", child().unwrap()));
+    let has_ended = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+    assert!(!has_ended());
+    undo.run().unwrap();
+    let began = std::time::Instant::now();
+    while !has_ended() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "the leader's child is left");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // An empty group's number takes no signal, whichever process has it later.
+    undo.run().unwrap();
+    fs::remove_dir_all(folder).unwrap();
+}

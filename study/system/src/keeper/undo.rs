@@ -80,8 +80,14 @@ impl Undo {
                 )
             }
             Self::Kill { group, began: then } => {
-                // The number may be another process's by now; its time of birth tells.
-                if began(*group).is_ok_and(|now| now == *then) { end_group(*group) } else { Ok(()) }
+                let is_meant = match began(*group) {
+                    // The number may be another process's by now; its time of birth tells.
+                    Ok(now) => now == *then,
+                    // A leader may end before its children, as one does that dies with the study. While the group has
+                    // members, no other process and no other group takes its number.
+                    Err(_) => is_of_this_session(*group),
+                };
+                if is_meant { end_group(*group) } else { Ok(()) }
             }
             Self::Nothing => Ok(()),
         }
@@ -98,11 +104,31 @@ fn end_group(group: u32) -> io::Result<()> {
     }
 }
 
-/// Returns when a process began, in ticks since boot: field 22 of its `stat`, counted behind the name in brackets.
+/// Returns when a process began, in ticks since boot: field 22 of its `stat`.
 fn began(process: u32) -> io::Result<u64> {
+    fields(process)?.get(19).copied().ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Tells whether a group has members, and all of them belong to this process's session, as all processes of a study do. A
+/// group of another session has taken the number after the study's was empty.
+fn is_of_this_session(group: u32) -> bool {
+    let Ok(processes) = fs::read_dir("/proc") else { return false };
+    let numbers = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let members = numbers.filter_map(|process| {
+        let fields = fields(process).ok()?;
+        (*fields.get(2)? == u64::from(group)).then(|| fields.get(3).copied())
+    });
+    let sessions: Vec<Option<u64>> = members.collect();
+    let own = fields(std::process::id()).ok().and_then(|fields| fields.get(3).copied());
+    own.is_some() && !sessions.is_empty() && sessions.iter().all(|session| *session == own)
+}
+
+/// Returns the fields of a process's `stat` behind the name in brackets, which are those from the third on: the number of
+/// its group is at place 2, that of its session at 3. The third, a letter, and numbers below 0 are 0.
+fn fields(process: u32) -> io::Result<Vec<u64>> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    let field = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse().ok());
-    field.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let (_, rest) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
+    Ok(rest.split_whitespace().map(|field| field.parse().unwrap_or(0)).collect())
 }
 
 fn text(path: &Path) -> io::Result<&str> {
