@@ -118,13 +118,15 @@ pub fn user_name(passwd: &str, uid: u32) -> Option<&str> {
     })
 }
 
-/// Returns how `/proc` hides processes of other users: the option `hidepid` in `/proc/self/mountinfo`, if it is set.
+/// Returns the option `hidepid` of the file system that is mounted at `mount_point` last, in `/proc/self/mountinfo`, if
+/// with it other users' processes are not even listed. The mode 1 (`noaccess`) lists them, and refuses their files.
 pub fn hidepid(mountinfo: &str, mount_point: &str) -> Option<String> {
-    mountinfo.lines().find_map(|line| {
+    let options = |line: &str| {
         let (left, right) = line.split_once(" - ")?;
-        let is_proc = right.starts_with("proc ") && left.split(' ').nth(4)? == mount_point;
-        let options = right.split(' ').nth(2)?.split(',');
-        let value = options.filter_map(|option| option.strip_prefix("hidepid=")).next()?;
-        (is_proc && !matches!(value, "0" | "off")).then(|| value.to_owned())
-    })
+        (left.split(' ').nth(4)? == mount_point).then(|| right.to_owned())
+    };
+    let right = mountinfo.lines().filter_map(options).next_back()?;
+    let options = right.strip_prefix("proc ")?.split(' ').nth(1)?.split(',');
+    let value = options.filter_map(|option| option.strip_prefix("hidepid=")).next_back()?;
+    matches!(value, "2" | "invisible" | "4" | "ptraceable").then(|| value.to_owned())
 }

@@ -292,23 +292,24 @@ fn omissions(survey: &Survey) -> Vec<Omission> {
         |part: &str, why: String, remedy: &str| Omission { part: part.into(), why, remedy: remedy.into() };
     let mut omissions = Vec::new();
     let scan = &survey.scan;
+    let to_see_all = match rustix::process::geteuid().is_root() {
+        true => "Run it outside of the container, or with the capability CAP_SYS_PTRACE.",
+        false => "Run `study linux who` as root.",
+    };
     if scan.unreadable > 0 {
         omissions.push(omission(
             "processes of other users",
             format!("{} of {} processes may not be read by this user.", scan.unreadable, scan.processes),
-            match rustix::process::geteuid().is_root() {
-                true => "Run it outside of the container, or with the capability CAP_SYS_PTRACE.",
-                false => "Run `study linux who` as root.",
-            },
+            to_see_all,
         ));
     }
-    if let Some(how) = survey.hidepid.as_ref().filter(|_| !rustix::process::geteuid().is_root()) {
+    if let Some(how) = &survey.hidepid {
         omissions.push(omission(
             "hidden processes",
             format!(
                 "/proc is mounted with hidepid={how}, so processes of other users are not listed at all."
             ),
-            "Run `study linux who` as root.",
+            to_see_all,
         ));
     }
     if scan.left > 0 {

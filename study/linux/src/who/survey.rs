@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::blocks::{Power, Verdict, judge};
@@ -53,7 +54,7 @@ pub struct Survey {
     pub reasons: Vec<Reason>,
     /// The map itself, by place.
     pub picture: Result<Listing, String>,
-    /// How `/proc` hides processes.
+    /// How `/proc` hides other users' processes from this one, if it does.
     pub hidepid: Option<String>,
     /// `/etc/passwd`.
     pub passwd: String,
@@ -71,7 +72,7 @@ impl Survey {
             1 => parts.push("1 is hidden".to_owned()),
             hidden => parts.push(format!("{hidden} are hidden")),
         }
-        if self.hidepid.is_some() && !is_root {
+        if self.hidepid.is_some() {
             parts.push("/proc does not even list those of other users".to_owned());
         }
         let mut remedies = Vec::new();
@@ -129,12 +130,9 @@ pub fn survey(root: &Root, limit: Duration, picture: Picture) -> Result<Survey, 
     let hidepid = root
         .proc("self/mountinfo")
         .ok()
-        .and_then(|mounts| hidepid(&mounts, &root.proc.display().to_string()));
-    let hibernation = judge(
-        &Power::read(root),
-        scan.holders.len(),
-        saw_all && (hidepid.is_none() || rustix::process::geteuid().is_root()),
-    );
+        .and_then(|mounts| hidepid(&mounts, &root.proc.display().to_string()))
+        .filter(|_| !lists_others(root));
+    let hibernation = judge(&Power::read(root), scan.holders.len(), saw_all && hidepid.is_none());
     let held = || scan.programs.values().map(|held| held.program.clone()).collect();
     let (programs, programs_source) = match bpf::programs(Instant::now() + limit / 4) {
         Ok((programs, true)) => (programs, ProgramsSource::Kernel),
@@ -164,6 +162,14 @@ pub fn survey(root: &Root, limit: Duration, picture: Picture) -> Result<Survey, 
         scan,
         took: began.elapsed(),
     })
+}
+
+/// Tells whether a `/proc` that hides processes lists those of other users nevertheless: to root with all its rights, or to
+/// a group. The user named root of a user name space has no such right over processes outside. The first process tells: it
+/// is another user's, or root's.
+fn lists_others(root: &Root) -> bool {
+    let own = rustix::process::geteuid();
+    root.proc.join("1").metadata().is_ok_and(|first| own.is_root() || first.uid() != own.as_raw())
 }
 
 /// Whether the kernel's listing of its page tables is read.

@@ -76,9 +76,12 @@ fn a_hiding_proc_is_seen() {
     assert_eq!(hidepid(hiding, "/other/proc"), None);
     let newer = "22 27 0:21 / /proc rw shared:5 - proc proc rw,hidepid=invisible\n";
     assert_eq!(hidepid(newer, "/proc").as_deref(), Some("invisible"));
-    for open in
-        ["22 27 0:21 / /proc rw - proc proc rw\n", "22 27 0:21 / /proc rw - proc proc rw,hidepid=0\n", ""]
-    {
-        assert_eq!(hidepid(open, "/proc"), None);
+    let open = "22 27 0:21 / /proc rw - proc proc rw\n";
+    for open in [open, &open.replace("rw\n", "rw,hidepid=0\n"), &open.replace("rw\n", "rw,hidepid=1\n"), ""] {
+        assert_eq!(hidepid(open, "/proc"), None, "{open}");
     }
+    // The last one that is mounted there covers the others.
+    assert_eq!(hidepid(&format!("{hiding}{open}"), "/proc"), None);
+    assert_eq!(hidepid(&format!("{open}{hiding}"), "/proc").as_deref(), Some("2"));
+    assert_eq!(hidepid(&format!("{hiding}30 22 0:40 / /proc rw - tmpfs none rw\n"), "/proc"), None);
 }

@@ -51,10 +51,12 @@ fn missing_parts_are_named_with_a_remedy() {
     survey.scan.left = 5;
     survey.programs_source = ProgramsSource::Descriptors("Operation not permitted".into());
     survey.secret = Availability::Absent;
+    survey.hidepid = Some("2".into());
     let study = study(&survey);
     let parts: Vec<&str> = study.omissions.iter().map(|omission| omission.part.as_str()).collect();
     for part in [
         "processes of other users",
+        "hidden processes",
         "some processes",
         "the map by place",
         "the map by page size",
