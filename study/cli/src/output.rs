@@ -21,6 +21,9 @@ const CONTROLS_FAILED: u8 = 3;
 /// The exit status of a study that was interrupted, as a shell gives it to a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
 
+/// As much as the files of a large report have, in bytes.
+const REPORT_BYTES: usize = 1 << 20;
+
 /// Begins a run with a folder for its results, and a keeper: this program, under the word `keeper`.
 ///
 /// # Errors
@@ -32,9 +35,16 @@ pub(crate) fn begin(shared: &Shared, kind: &str, keeper: &str) -> Result<Session
     };
     fs::create_dir_all(&out).with_context(|| format!("the folder {} cannot be made", out.display()))?;
     // Before minutes of work, rather than after them.
-    tempfile::tempfile_in(&out).with_context(|| {
-        format!("no file can be written into {}: name another folder with --out", out.display())
-    })?;
+    tempfile::tempfile_in(&out).and_then(|mut file| file.write_all(&[0; REPORT_BYTES])).with_context(
+        || {
+            // A folder without results is of no use. One that has other files stays as it is.
+            let _ = fs::remove_dir(&out);
+            format!(
+                "no report can be written into {}: free some space there, or name another folder with --out",
+                out.display()
+            )
+        },
+    )?;
     let mut command = Command::new("/proc/self/exe");
     // The folder that this process began in may be removed while the keeper is there.
     command.arg(keeper).current_dir("/");

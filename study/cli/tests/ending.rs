@@ -101,6 +101,10 @@ fn a_killed_process_has_its_changes_undone() {
     });
 }
 
+/// A short study.
+const SHORT: [&str; 8] =
+    ["hosted", "--quick", "--memory", "64M", "--minutes", "0.5", "--only", "page-read-64b"];
+
 /// Kills a study at several moments: while it plans, reserves, fills its memories, and measures.
 #[test]
 fn a_killed_study_leaves_nothing_behind() {
@@ -111,17 +115,8 @@ fn a_killed_study_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         let mut study = Command::new(PROGRAM)
-            .args([
-                "hosted",
-                "--quick",
-                "--memory",
-                "64M",
-                "--minutes",
-                "0.5",
-                "--only",
-                "page-read-64b",
-                "--out",
-            ])
+            .args(SHORT)
+            .arg("--out")
             .arg(&out)
             .current_dir(folder.path())
             .stdout(Stdio::null())
@@ -150,10 +145,30 @@ fn a_killed_study_leaves_nothing_behind() {
 #[test]
 fn a_folder_that_takes_no_files_is_refused_before_the_work() {
     // As root, only a file system without files refuses: that of processes.
-    let study = Command::new(PROGRAM).args(["hosted", "--quick", "--out", "/proc/self"]).output().unwrap();
+    let study = Command::new(PROGRAM).args(SHORT).args(["--out", "/proc/self"]).output().unwrap();
     let error = String::from_utf8(study.stderr).unwrap();
     assert_eq!(study.status.code(), Some(1), "{error}");
     assert!(error.contains("/proc/self") && error.contains("--out") && error.lines().count() == 1, "{error}");
+}
+
+/// A disk of 64 KiB is mounted in a name space of the test's own.
+#[test]
+fn a_full_disk_is_refused_before_the_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        "mount -t tmpfs -o size=64k none disk && echo mounted >&2 && exec \"$0\" \"$@\" --out disk/out";
+    fs::create_dir(folder.path().join("disk")).unwrap();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, PROGRAM]);
+    let study = command.args(SHORT).current_dir(folder.path()).output();
+    let Some(study) = study.ok().filter(|study| study.stderr.starts_with(b"mounted\n")) else {
+        eprintln!("skipped: `unshare` is missing, or this user may mount nothing");
+        return;
+    };
+    let error = String::from_utf8(study.stderr).unwrap();
+    assert_eq!(study.status.code(), Some(1), "{error}");
+    assert!(error.contains("free some space") && error.contains("disk/out"), "{error}");
+    assert_eq!(error.lines().count(), 2, "{error}");
 }
 
 #[test]

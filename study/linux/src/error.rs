@@ -33,8 +33,14 @@ pub enum Error {
 impl Error {
     /// Makes an error of the system's refusal to write.
     pub(crate) fn unwritable(path: impl Display, why: io::Error) -> Self {
-        Self::Unwritable { path: path.to_string(), why }
+        Self::Unwritable { path: path.to_string(), why: without_path(why) }
     }
+}
+
+/// Returns the system's own error of one that also names a temporary file, which says nothing to the user.
+fn without_path(why: io::Error) -> io::Error {
+    let within = why.get_ref().and_then(|why| why.source()?.downcast_ref::<io::Error>()?.raw_os_error());
+    within.map_or(why, io::Error::from_raw_os_error)
 }
 
 /// Returns what helps against a refusal to write, after its text.

@@ -22,6 +22,16 @@ fn a_reason_is_told_once_and_the_remedy_is_of_its_kind() {
     assert!(unreadable.source().is_none());
 }
 
+#[test]
+fn a_temporary_file_is_not_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = folder.path().join("missing");
+    let error =
+        Error::unwritable("m.prom", tempfile::NamedTempFile::new_in(&missing).expect_err("no folder"));
+    assert!(!error.to_string().contains("missing"), "{error}");
+    assert!(error.to_string().contains("make its folder first"), "{error}");
+}
+
 fn remedy_of(kind: io::ErrorKind) -> String {
     remedy(&kind.into()).to_owned()
 }
