@@ -5,9 +5,11 @@ use rhumb_machine::{CpuId, IrqOff, impossible};
 use crate::kernel::Kernel;
 use crate::scheduler::{Reschedule, Scheduler};
 use crate::thread::Thread;
-use crate::timers::NEVER;
 use crate::tree::order;
 use crate::word::{Reason, Ticket};
+
+/// The latest time-out from now: 73 years.
+const LATEST_NS: u64 = 1 << 61;
 
 /// How many waits one alarm ends.
 const BATCH: usize = 16;
@@ -17,11 +19,13 @@ impl<K: Kernel> Scheduler<K> {
     pub(crate) fn set_timer(&self, thread: &Thread<K>, ticket: Ticket, at_ns: u64, irq_off: IrqOff<'_>) {
         let cpu = self.kernel.cpu_of(irq_off.pinned());
         thread.timer_cpu.set(cpu.index() as u64);
+        // Keys are compared by their difference. A thread that is woken this early waits anew.
+        let at_ns = at_ns.min(self.kernel.time_ns().saturating_add(LATEST_NS));
         thread.wait.set(ticket.bits());
         let timers = &self.per_cpu(cpu).timers;
         let tree = timers.tree.lock(irq_off);
         // SAFETY: the last reference to a thread frees it only while it is in no tree.
-        if !unsafe { tree.insert(thread, at_ns.min(NEVER - 1), 0) } {
+        if !unsafe { tree.insert(thread, at_ns, 0) } {
             impossible!("a thread takes its timer out before it waits anew");
         }
         timers.note_first(&tree);

@@ -54,7 +54,7 @@ fn visits(cpus: usize) -> [(f64, f64); 2] {
 
 /// On 64 CPUs as on one: no line that another CPU wrote, and the same few locks, all of them the CPU's own.
 #[test]
-fn the_common_paths_touch_no_shared_line() {
+fn i13_the_common_paths_touch_no_shared_line() {
     let one = visits(1);
     for cpus in [1, 2, 4, 8, 16, 32, 64] {
         let counts = visits(cpus);

@@ -107,6 +107,26 @@ fn a_joiner_gets_the_result_and_no_thread_joins_itself() {
     });
 }
 
+/// A time that never comes is no time that is over: the thread sleeps until it is cancelled.
+#[test]
+fn a_sleep_for_ever_is_long() {
+    let rig = rig(1);
+    rig.run(|| {
+        let (sleeper, host) = rig.spawn(Policy::default(), &rig.all(), |rig| {
+            assert_eq!(rig.scheduler.sleep_until(u64::MAX), Err(WaitError::Cancelled));
+        });
+        let target = sleeper.clone();
+        let waker = rig.spawn(Policy::default(), &rig.all(), move |rig| {
+            while !rig.scheduler.cancel(&target) {
+                rig.poll();
+                rig.scheduler.yield_now();
+            }
+        });
+        // The waker starts first: a CPU with nothing to do moves the clock to its alarm.
+        Vec::from([waker, (sleeper, host)])
+    });
+}
+
 /// A caller with interrupts off, or with a pin, is refused: its token would lie after a switch.
 #[test]
 fn a_caller_with_a_token_does_not_switch() {
