@@ -37,10 +37,14 @@ impl Error {
     }
 }
 
-/// Returns the system's own error of one that also names a temporary file, which says nothing to the user.
+/// Returns an error without the name of a temporary file, which says nothing to the user. A reason that has words of its own
+/// is of no kind of the system's, and stays.
 fn without_path(why: io::Error) -> io::Error {
-    let within = why.get_ref().and_then(|why| why.source()?.downcast_ref::<io::Error>()?.raw_os_error());
-    within.map_or(why, io::Error::from_raw_os_error)
+    match why.kind() {
+        io::ErrorKind::Other => why,
+        kind if why.get_ref().is_some() => kind.into(),
+        _ => why,
+    }
 }
 
 /// Returns what helps against a refusal to write, after its text.
