@@ -16,6 +16,7 @@
 //! | [`pool`] | frames out of the direct map |
 //! | [`code`] | executable memory |
 //! | [`kernel_map`] | areas of the kernel map |
+//! | [`vm`] | maps of tasks |
 //! | [`window`] | windows onto frames that the direct map does not show |
 //! | [`calls`] | cross-calls, interrupts |
 //! | [`record`] | the log |
@@ -53,6 +54,7 @@ mod record;
 mod refusals;
 mod tables;
 mod toggle;
+mod vm;
 mod window;
 
 use rhumb_machine::Counted;
@@ -131,6 +133,7 @@ const REGIONS: &[&[Region]] = &[
     pool::REGIONS,
     code::REGIONS,
     kernel_map::REGIONS,
+    vm::REGIONS,
     window::REGIONS,
     calls::REGIONS,
     record::REGIONS,
