@@ -51,6 +51,10 @@ impl Allocation {
         Self { pages, ..self }
     }
 
+    pub(crate) const fn is_for_sharing(&self) -> bool {
+        matches!(self.inherit, Inherit::Share)
+    }
+
     pub(crate) const fn marks(&self) -> Marks {
         Marks::new(self.protection, self.inherit)
     }
@@ -73,8 +77,23 @@ impl<S: Space> Map<S> {
     /// a frame for each table that is missing. The search begins where the last one ended, or where pages were unmapped
     /// below; it reads a word for each page of a table that has any. No flush.
     pub fn allocate(&self, request: &Allocation) -> Result<VirtRange, VmError> {
+        if request.inherit == Inherit::Share {
+            return self.allocate_shared(request);
+        }
         let word = Word::fresh(request.marks());
         self.with_room(request, |range| self.enter(range, word))
+    }
+
+    /// Allocates pages that are fit to be shared.
+    fn allocate_shared(&self, request: &Allocation) -> Result<VirtRange, VmError> {
+        let range = self.allocate(&request.inherit(Inherit::Copy))?;
+        if let Err(error) = self.inherit(range, Inherit::Share) {
+            if self.unmap(range).is_err() {
+                impossible!("the ends of what was allocated are ends of words");
+            }
+            return Err(error);
+        }
+        Ok(range)
     }
 
     /// Finds the empty range that is asked for, and has `enter` fill it while its lanes are held.
@@ -185,10 +204,21 @@ impl<S: Space> Map<S> {
 
     /// Gives all pages of `range`, whose lanes the caller holds, a word.
     fn enter(&self, range: VirtRange, word: Word) -> Result<(), VmError> {
+        let pages = range.bytes() / PAGE;
+        let mut tables = self.space.tables();
+        let place = self.place(&tables, range.start());
+        let count = if place.level == 1 { run_length(&place, range.end()) } else { 0 };
+        if count as u64 == pages {
+            // The common case: all of it is in one table.
+            self.check_empty(&tables, &place, count)?;
+            self.account.take(Resource::Addresses, pages).map_err(VmError::Limit)?;
+            self.note_used(&mut tables, &place, count);
+            tables.write_run(place.table, place.index, word.0, 0, count);
+            return Ok(());
+        }
         let guard = self.space.machine().pin();
         let pinned = guard.pinned();
         let missing = self.survey(range)?;
-        let pages = range.bytes() / PAGE;
         self.account.take(Resource::Addresses, pages).map_err(VmError::Limit)?;
         match self.take_tables(pinned, missing) {
             Ok(mut chain) => {
@@ -217,11 +247,7 @@ impl<S: Space> Map<S> {
             let place = self.place(&tables, at);
             if place.level == 1 {
                 let count = run_length(&place, range.end());
-                for index in place.index..place.index + count {
-                    if tables.read(place.table, index) != Entry::EMPTY {
-                        return Err(VmError::Occupied(at.plus((index - place.index) as u64 * PAGE)));
-                    }
-                }
+                self.check_empty(&tables, &place, count)?;
                 at = at.plus(count as u64 * PAGE);
                 continue;
             }
@@ -235,6 +261,14 @@ impl<S: Space> Map<S> {
         Ok(missing)
     }
 
+    /// Checks that the words of a table from `place` on are empty.
+    fn check_empty(&self, tables: &S::Tables, place: &Place, count: usize) -> Result<(), VmError> {
+        match (0..count).find(|page| tables.read(place.table, place.index + page) != Entry::EMPTY) {
+            Some(page) => Err(VmError::Occupied(place.at.plus(page as u64 * PAGE))),
+            None => Ok(()),
+        }
+    }
+
     /// Writes a word for all of `range`, which is empty, with tables from `chain`. The caller holds the lanes.
     pub(crate) fn fill(&self, range: VirtRange, word: Word, chain: &mut TableChain) {
         let privilege = self.space.attributes(Access::ReadOnly).privilege;
@@ -244,12 +278,15 @@ impl<S: Space> Map<S> {
             let place = self.place(&tables, at);
             if place.level == 1 {
                 let count = run_length(&place, range.end());
+                self.note_used(&mut tables, &place, count);
                 tables.write_run(place.table, place.index, word.0, 0, count);
                 at = at.plus(count as u64 * PAGE);
             } else if place.level <= MOST_LEVEL && place.at == at && place.bytes() <= range.end().since(at) {
+                self.note_used(&mut tables, &place, 1);
                 tables.write(place.table, place.index, word.0);
                 at = at.plus(place.bytes());
             } else if let Some(table) = chain.pop(&mut tables) {
+                self.note_used(&mut tables, &place, 1);
                 tables.write(place.table, place.index, Entry::table(table, privilege));
             } else {
                 return impossible!("the tables of {range} were counted");

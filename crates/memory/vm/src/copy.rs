@@ -34,11 +34,13 @@ pub struct MapCopy<M: Machine + 'static> {
     pub(crate) items: Items<M>,
     pages: u64,
     resident: u64,
+    /// Pages of sheets.
+    named: u64,
 }
 
 impl<M: Machine> MapCopy<M> {
     pub(crate) const fn new(frames: &'static Frames<M>) -> Self {
-        Self { items: Items::new(frames), pages: 0, resident: 0 }
+        Self { items: Items::new(frames), pages: 0, resident: 0, named: 0 }
     }
 
     /// Returns a second value of the same pages, of which each one has a name: made by [`Map::share`].
@@ -82,7 +84,10 @@ impl<M: Machine> MapCopy<M> {
     pub(crate) fn add(&mut self, item: Item) {
         match item {
             Item::Fresh { pages } => self.pages += pages,
-            Item::Named { .. } => self.pages += 1,
+            Item::Named { .. } => {
+                self.pages += 1;
+                self.named += 1;
+            }
             Item::Page { .. } => {
                 self.pages += 1;
                 self.resident += 1;
@@ -142,8 +147,7 @@ impl<S: Space> Map<S> {
     pub fn take(&self, range: VirtRange) -> Result<MapCopy<S::Machine>, VmError> {
         self.check(range)?;
         let _lanes = self.lanes.hold(range, || self.space.relax());
-        self.cut(range.start())?;
-        self.cut(range.end())?;
+        self.cut_ends(range)?;
         let copy = self.copy_held(range)?;
         self.unmap_held(range);
         Ok(copy)
@@ -252,13 +256,18 @@ impl<S: Space> Map<S> {
     /// Puts a copy into the map, where `request` says and with its marks. The pages of the request are the copy's.
     ///
     /// # Errors
-    /// [`Refused`]: those of [`Map::allocate`], and [`VmError::Limit`] of resident pages; the copy comes back.
+    /// [`Refused`]: those of [`Map::allocate`], [`VmError::Limit`] of resident pages, and [`VmError::NotShared`] for
+    /// [`Inherit::Share`](crate::Inherit::Share) of pages that are not shared; the copy comes back.
+    #[expect(clippy::result_large_err, reason = "the copy comes back")]
     pub fn put(
         &self,
         request: &Allocation,
         copy: MapCopy<S::Machine>,
     ) -> Result<VirtRange, Refused<S::Machine>> {
         let request = request.of_pages(copy.pages);
+        if request.is_for_sharing() && copy.named < copy.pages {
+            return Err(Refused { copy, error: VmError::NotShared });
+        }
         match self.with_room(&request, |range| self.enter_copy(range, &copy, request.marks())) {
             Ok(range) => {
                 copy.items.forget();

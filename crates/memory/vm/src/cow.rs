@@ -38,10 +38,6 @@ impl<S: Space> Map<S> {
     /// Gives the page of a shared word a frame of its own.
     pub(crate) fn write_shared(&self, place: Place, word: Word) -> Result<Written, FaultError> {
         let frames = self.space.frames();
-        let taken_over = self.locked(place.at, |_, tables, now| self.take_over(tables, (place, word), now));
-        if let Some(written) = taken_over {
-            return Ok(written);
-        }
         let guard = self.space.machine().pin();
         let pinned = guard.pinned();
         let mut frame = self.space.alloc(pinned, Self::page_request()).map_err(FaultError::NoFrame)?;
@@ -78,7 +74,12 @@ impl<S: Space> Map<S> {
     }
 
     /// Makes the frame of a shared word that no other word has the word's alone. `None` where others have it.
-    fn take_over(&self, tables: &mut S::Tables, (place, word): (Place, Word), now: Place) -> Option<Written> {
+    pub(crate) fn take_over(
+        &self,
+        tables: &mut S::Tables,
+        (place, word): (Place, Word),
+        now: Place,
+    ) -> Option<Written> {
         if now != place || now.word(tables) != word {
             return Some(Written::Changed);
         }

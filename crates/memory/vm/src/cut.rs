@@ -1,25 +1,44 @@
 //! Giving the pages of a word that stands for many words of their own.
 
-use rhumb_machine::{Machine, VirtAddr};
+use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::{Access, ENTRIES, Entry, TableMemory};
 
 use crate::error::VmError;
+use crate::hint::Hint;
 use crate::map::{Map, Place};
 use crate::space::Space;
 use crate::word::{State, Word};
 
 impl<S: Space> Map<S> {
-    /// Has a word end at `at`: a word that stands for pages on both sides of it becomes a table of words.
+    /// Has words end at both ends of a range whose lanes the caller holds.
     ///
     /// # Errors
     /// There is no table; all pages are as they were.
-    pub(crate) fn cut(&self, at: VirtAddr) -> Result<(), VmError> {
+    pub(crate) fn cut_ends(&self, range: VirtRange) -> Result<(), VmError> {
+        let place = self.place(&self.space.tables(), range.start());
+        let pages = range.end().since(place.at) / PageSize::Size4K.bytes();
+        if place.level == 1 && pages <= (ENTRIES - place.index) as u64 {
+            // The common case: all of it is in one table.
+            return Ok(());
+        }
+        self.cut(range.start())?;
+        self.cut(range.end())
+    }
+
+    /// Has a word end at `at`: a word that stands for pages on both sides of it becomes a table of words. The caller holds
+    /// the lane of `at`.
+    ///
+    /// # Errors
+    /// There is no table; all pages are as they were.
+    fn cut(&self, at: VirtAddr) -> Result<(), VmError> {
         if at >= self.range.end() {
             return Ok(());
         }
         loop {
-            let (place, word) = self.locked(at, |_, tables, place| (place, place.word(tables)));
-            if place.at == at || word.is_empty() {
+            let tables = self.space.tables();
+            let place = self.place(&tables, at);
+            let word = place.word(&tables);
+            if place.level == 1 || place.at == at || word.is_empty() {
                 return Ok(());
             }
             self.divide(place, word)?;
@@ -41,7 +60,8 @@ impl<S: Space> Map<S> {
             if now != place || now.word(tables) != word {
                 return Some(frame);
             }
-            tables.write(place.table, place.index, Entry::table(frame.into_pfn(), privilege));
+            let entry = Hint::ALL.added_to(Entry::table(frame.into_pfn(), privilege));
+            tables.write(place.table, place.index, entry);
             None
         });
         if let Some(frame) = refused {

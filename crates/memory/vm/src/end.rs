@@ -2,14 +2,13 @@
 
 use core::fmt;
 
-use rhumb_machine::{VirtAddr, VirtRange};
-use rhumb_pagetable::Entry;
-use rhumb_pagetable::TableMemory;
+use rhumb_machine::{Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::flush::Unflushed;
 use rhumb_pagetable::levels::span_bytes;
+use rhumb_pagetable::{ENTRIES, Entry, TableMemory, entry_at};
 
 use crate::gone::{Gone, GoneTable};
-use crate::map::{Map, Place};
+use crate::map::Map;
 use crate::space::{Space, UpperTables};
 use crate::unmap::KEY;
 
@@ -26,22 +25,16 @@ impl<S: Space> Map<S> {
         let mut tables = self.space.tables();
         let mut at = self.range.start();
         while at < self.range.end() {
-            let Some(place) = self.at_level(&tables, at, level) else { break };
-            let entry = tables.read(place.table, place.index);
-            if let Some(child) = entry.child(level) {
-                if going.waiting().is_full() {
-                    self.finish(&mut going);
-                }
-                if going.waiting_mut(KEY).tables.try_push(GoneTable::new(child, level - 1)).is_ok() {
-                    let batch = going.batch_mut(KEY);
-                    batch.add_everything();
-                    batch.refuse_laziness();
-                }
+            let Ok(step) = entry_at(&tables, root, at, level) else { break };
+            let bytes = span_bytes(level);
+            let first = VirtAddr::new(at.get() & !(bytes - 1));
+            // All entries of this table that are the map's.
+            let count =
+                ((self.range.end().get() - 1 - first.get()) / bytes + 1).min((ENTRIES - step.index) as u64);
+            for index in step.index..step.index + count as usize {
+                self.take_root(&mut tables, (step.table, index, level), &mut going);
             }
-            if entry != Entry::EMPTY {
-                tables.write(place.table, place.index, Entry::EMPTY);
-            }
-            match place.at.checked_add(place.bytes()) {
+            match first.checked_add(count * bytes) {
                 Some(next) => at = next,
                 None => break,
             }
@@ -49,11 +42,29 @@ impl<S: Space> Map<S> {
         self.finish(&mut going);
     }
 
-    /// Returns the place of the entry of `at` at a level at which the map's own entries begin.
-    fn at_level(&self, tables: &S::Tables, at: VirtAddr, level: u8) -> Option<Place> {
-        let step = rhumb_pagetable::entry_at(tables, self.space.root(), at, level).ok()?;
-        let at = VirtAddr::new(at.get() & !(span_bytes(level) - 1));
-        Some(Place { table: step.table, index: step.index, level, at })
+    /// Empties an entry at the level at which the map's own entries begin.
+    fn take_root(
+        &self,
+        tables: &mut S::Tables,
+        (table, index, level): (Pfn, usize, u8),
+        going: &mut Unflushed<Gone>,
+    ) {
+        let entry = tables.read(table, index);
+        if entry == Entry::EMPTY {
+            return;
+        }
+        if let Some(child) = entry.child(level) {
+            if going.waiting().is_full() {
+                self.finish(going);
+            }
+            let gone = GoneTable::new(child, level - 1, self.hint_of(entry, level));
+            if going.waiting_mut(KEY).tables.try_push(gone).is_ok() {
+                let batch = going.batch_mut(KEY);
+                batch.add_everything();
+                batch.refuse_laziness();
+            }
+        }
+        tables.write(table, index, Entry::EMPTY);
     }
 }
 

@@ -91,7 +91,16 @@ impl<S: Space> Map<S> {
     ) -> Step {
         let word = place.word(tables);
         let step = step_for(place, word, at, wanted);
-        let Step::Attach(_, _, slot) = step else { return step };
+        let slot = match step {
+            Step::Attach(_, _, slot) => slot,
+            Step::Copy(..) => {
+                return match self.take_over(tables, (place, word), place) {
+                    Some(_) => Step::Done(Resolved::TakenOver),
+                    None => step,
+                };
+            }
+            _ => return step,
+        };
         let frames = self.space.frames();
         if let (Some(pfn), State::Named(_, marks)) = (sheet::page(frames, slot), word.state(place.size()))
             && self.charge(credit).is_ok()

@@ -5,13 +5,17 @@
 //! frame that both maps have. It counts as a write before the fork, because the fork is over only when all CPUs have
 //! flushed; and a page that is written twice meanwhile keeps both writes ([`crate::cow`]).
 
-use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange};
+use core::ops::Range;
+
+use rhumb_machine::{Machine, PageSize, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::flush::Unflushed;
-use rhumb_pagetable::{Access, ENTRIES, Entry, TableMemory};
+use rhumb_pagetable::levels::span_bytes;
+use rhumb_pagetable::{Access, Entry, TableMemory};
 
 use crate::account::Limits;
 use crate::error::{Resource, VmError};
 use crate::gone::Gone;
+use crate::hint::Hint;
 use crate::map::{Map, Place};
 use crate::share::{self, TooManySharers};
 use crate::sheet;
@@ -57,35 +61,85 @@ impl<S: Space> Map<S> {
     }
 
     fn fork_into(&self, child: &Self, going: &mut Unflushed<Gone>) -> Result<(), VmError> {
+        let root = self.space.root();
+        self.fork_below(child, (root.table, root.levels.top(), Hint::ALL), 0, going)
+    }
+
+    /// Copies all words of a table and of those below it. `base` is the linear position of the table's first entry.
+    fn fork_below(
+        &self,
+        child: &Self,
+        (table, level, hint): (Pfn, u8, Hint),
+        base: u64,
+        going: &mut Unflushed<Gone>,
+    ) -> Result<(), VmError> {
         let tables = self.space.tables();
-        let mut at = self.range.start();
-        while at < self.range.end() {
-            let way = self.descend(&tables, at);
-            let word = way.word(&tables);
-            if word.0.child(way.level).is_some() {
-                self.fork_table(child, way, going)?;
-            } else if let State::Fresh(marks) = word.state(way.size())
-                && marks.inherit() == Inherit::Copy
-            {
-                child.account.take(Resource::Addresses, way.pages()).map_err(VmError::Limit)?;
-                let place = child.make_tables(at, way.level)?;
-                child.space.tables().write(place.table, place.index, word.0);
+        let levels = self.space.root().levels;
+        for index in hint.ranges().flatten() {
+            let entry = tables.read(table, index);
+            if entry == Entry::EMPTY {
+                continue;
             }
-            match way.at.checked_add(way.bytes()) {
-                Some(next) => at = next,
-                None => break,
+            let linear = base + index as u64 * span_bytes(level);
+            let at = levels.virt_of(linear);
+            // Above level 3 a table may have entries that are not the map's.
+            let last = levels.virt_of(linear + (span_bytes(level) - 1));
+            if last < self.range.start() || at >= self.range.end() {
+                continue;
+            }
+            match entry.child(level) {
+                Some(_) if level == 2 => self.fork_table(child, (at, self.hint_of(entry, level)), going)?,
+                Some(below) => {
+                    self.fork_below(child, (below, level - 1, self.hint_of(entry, level)), linear, going)?;
+                }
+                None => child.copy_fresh(at, level, Word(entry))?,
             }
         }
         Ok(())
     }
 
-    /// Copies the table of level 1 to which the entry at `way` refers.
-    fn fork_table(&self, child: &Self, way: Place, going: &mut Unflushed<Gone>) -> Result<(), VmError> {
-        let place = child.make_tables(way.at, 1)?;
-        let mut copied = Copied::default();
-        while copied.next < ENTRIES {
+    /// Gives this map, which is new, the fresh word of another one.
+    fn copy_fresh(&self, at: VirtAddr, level: u8, word: Word) -> Result<(), VmError> {
+        let place = Place { level, ..self.descend(&self.space.tables(), at) };
+        let State::Fresh(marks) = word.state(place.size()) else { return Ok(()) };
+        if marks.inherit() == Inherit::Copy {
+            self.account.take(Resource::Addresses, place.pages()).map_err(VmError::Limit)?;
+            let place = self.make_tables(at, level)?;
+            let mut tables = self.space.tables();
+            self.note_used(&mut tables, &place, 1);
+            tables.write(place.table, place.index, word.0);
+        }
+        Ok(())
+    }
+
+    /// Copies the table of level 1 at `at`.
+    fn fork_table(
+        &self,
+        child: &Self,
+        (at, hint): (VirtAddr, Hint),
+        going: &mut Unflushed<Gone>,
+    ) -> Result<(), VmError> {
+        let place = child.make_tables(at, 1)?;
+        for part in hint.ranges() {
+            child.note_used(&mut child.space.tables(), &Place { index: part.start, ..place }, part.len());
+            self.fork_part(child, (at, part), place, going)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the entries of `part` of the table of level 1 at `at`.
+    fn fork_part(
+        &self,
+        child: &Self,
+        (at, part): (VirtAddr, Range<usize>),
+        place: Place,
+        going: &mut Unflushed<Gone>,
+    ) -> Result<(), VmError> {
+        let mut copied = Copied { next: part.start, ..Copied::default() };
+        while copied.next < part.end {
             let from = copied.next;
-            copied = self.locked(way.at, |_, tables, now| self.fork_words(child, tables, now, place, from));
+            copied =
+                self.locked(at, |_, tables, now| self.fork_words(child, tables, now, place, from..part.end));
             if let Some((first, last)) = copied.lost
                 && let Some(range) = VirtRange::new(first, last.plus(PAGE))
             {
@@ -108,10 +162,17 @@ impl<S: Space> Map<S> {
         Ok(())
     }
 
-    /// Copies the words of this map's table at `now` from the entry `from` on into the table at `to`, which no CPU has yet.
-    fn fork_words(&self, child: &Self, tables: &mut S::Tables, now: Place, to: Place, from: usize) -> Copied {
-        let mut copied = Copied { next: from, ..Copied::default() };
-        while copied.next < ENTRIES {
+    /// Copies the words of `part` of this map's table at `now` into the table at `to`, which no CPU has yet.
+    fn fork_words(
+        &self,
+        child: &Self,
+        tables: &mut S::Tables,
+        now: Place,
+        to: Place,
+        part: Range<usize>,
+    ) -> Copied {
+        let mut copied = Copied { next: part.start, ..Copied::default() };
+        while copied.next < part.end {
             let word = Word(tables.read(now.table, copied.next));
             let given = match word.state(PageSize::Size4K) {
                 State::Busy(_) => break,
@@ -131,7 +192,7 @@ impl<S: Space> Map<S> {
                     }
                     Some(word)
                 }
-                State::Mapped(pfn, marks) if marks.inherit() == Inherit::Share => {
+                State::Mapped(pfn, marks) if marks.is_object() && marks.inherit() == Inherit::Share => {
                     let slot = sheet::slot_of(self.space.frames(), pfn);
                     if let Err(TooManySharers) = sheet::add(self.space.frames(), slot.sheet, 1) {
                         copied.is_refused = true;
@@ -197,6 +258,7 @@ impl<S: Space> Map<S> {
                 return Ok(place);
             }
             let table = self.take_table(guard.pinned())?;
+            self.note_used(&mut tables, &place, 1);
             tables.write(place.table, place.index, Entry::table(table.into_pfn(), privilege));
         }
     }

@@ -4,6 +4,7 @@ use arrayvec::ArrayVec;
 use rhumb_machine::Pfn;
 use rhumb_pagetable::flush::Waiting;
 
+use crate::hint::Hint;
 use crate::word::Word;
 
 /// Pages that wait at most for one flush. A flush that drops more than 32 pages drops everything, so that longer lists
@@ -30,13 +31,18 @@ pub(crate) struct GoneTable(u64);
 
 impl GoneTable {
     const LEVEL_BITS: u32 = 3;
+    const HINT_SHIFT: u32 = 56;
 
-    pub(crate) const fn new(table: Pfn, level: u8) -> Self {
-        Self(table.get() << Self::LEVEL_BITS | level as u64)
+    pub(crate) const fn new(table: Pfn, level: u8, hint: Hint) -> Self {
+        Self((hint.0 as u64) << Self::HINT_SHIFT | table.get() << Self::LEVEL_BITS | level as u64)
+    }
+
+    pub(crate) const fn hint(self) -> Hint {
+        Hint((self.0 >> Self::HINT_SHIFT) as u8)
     }
 
     pub(crate) const fn table(self) -> Pfn {
-        Pfn::new(self.0 >> Self::LEVEL_BITS)
+        Pfn::new((self.0 & ((1 << Self::HINT_SHIFT) - 1)) >> Self::LEVEL_BITS)
     }
 
     pub(crate) const fn level(self) -> u8 {

@@ -21,8 +21,8 @@ pub(crate) struct Lane {
 pub(crate) struct Lanes {
     lanes: [Lane; MOST_LANES],
     range: VirtRange,
-    /// The entries of level 4 that a lane spans. No table below those belongs to two lanes.
-    entries: u64,
+    /// How many entries of level 4 a lane spans, a power of two, as a shift. No table below those belongs to two lanes.
+    shift: u32,
 }
 
 /// The right to change what is allocated in some lanes, which ends with it.
@@ -40,13 +40,13 @@ impl Lanes {
                 hint: AtomicU64::new(0),
             }),
             range,
-            entries: spanned.div_ceil(MOST_LANES as u64),
+            shift: spanned.div_ceil(MOST_LANES as u64).next_power_of_two().trailing_zeros(),
         }
     }
 
     fn number_of(&self, at: VirtAddr) -> usize {
         let entry = entry_of(at.get()) - entry_of(self.range.start().get());
-        ((entry / self.entries) as usize).min(MOST_LANES - 1)
+        ((entry >> self.shift) as usize).min(MOST_LANES - 1)
     }
 
     /// Returns how many lanes there are.
@@ -63,11 +63,26 @@ impl Lanes {
     pub(crate) fn range(&self, lane: usize) -> VirtRange {
         let first = entry_of(self.range.start().get());
         let edge = |lane: usize| {
-            let entry = (first + lane as u64 * self.entries) << span_shift(4);
+            let entry = (first + ((lane as u64) << self.shift)) << span_shift(4);
             VirtAddr::new(entry).max(self.range.start()).min(self.range.end())
         };
         let end = if lane + 1 == self.count() { self.range.end() } else { edge(lane + 1) };
         VirtRange::new(edge(lane), end).unwrap_or_default()
+    }
+
+    /// Says that the pages of a range are empty now, so that the next search in a lane does not begin above them, nor above
+    /// the guard below them. For the holder of the lanes.
+    pub(crate) fn lower_hints(&self, range: VirtRange, guard_bytes: u64) {
+        let last = VirtAddr::new(range.end().get() - 1);
+        let (first, last) = (self.number_of(range.start()), self.number_of(last));
+        for lane in first..=last {
+            let at = if lane == first { range.start() } else { self.range(lane).start() };
+            let below = at.get().saturating_sub(guard_bytes);
+            let hint = &self.lanes[lane].hint;
+            if below < hint.load(Relaxed) {
+                hint.store(below, Relaxed);
+            }
+        }
     }
 
     /// Returns where the lane of an address ends.
@@ -94,16 +109,6 @@ impl Lanes {
     /// Says where the next search begins. For the holder of the lane.
     pub(crate) fn set_hint(&self, lane: usize, at: VirtAddr) {
         self.lanes[lane].hint.store(at.get(), Relaxed);
-    }
-
-    /// Says that the pages from `at` on are empty now, so that the next search does not begin above them, nor above the
-    /// guard below them. For the holder of the lane.
-    pub(crate) fn lower_hint(&self, at: VirtAddr, guard_bytes: u64) {
-        let hint = &self.lanes[self.number_of(at)].hint;
-        let below = at.get().saturating_sub(guard_bytes);
-        if below < hint.load(Relaxed) {
-            hint.store(below, Relaxed);
-        }
     }
 }
 

@@ -13,6 +13,7 @@
 //! | `word` | the state of a page, in its entry; [`Protection`], [`Inherit`], [`Use`] |
 //! | `allocate`, `cut` | [`Allocation`]: empty addresses found and filled; words that stand for many pages, divided |
 //! | `fault`, `cow` | a page that is used: zeroed, copied, taken over |
+//! | `hint` | parts of tables that have words, for a fork and the end |
 //! | `protect`, `unmap`, `gone` | changes and ends of pages; the frames and tables that wait for a flush |
 //! | `fork`, `copy`, `items` | maps of maps; [`MapCopy`]: the contents of a range as a value |
 //! | `region` | [`Region`]: what `pmap` shows |
@@ -69,6 +70,7 @@ pub mod error;
 mod fault;
 mod fork;
 mod gone;
+mod hint;
 mod items;
 mod lanes;
 mod map;

@@ -23,11 +23,12 @@
 use rhumb_frames::Request;
 use rhumb_machine::{CpuId, IrqOff, Machine, PageSize, Pfn, Pinned, VirtAddr, VirtRange};
 use rhumb_pagetable::levels::{index_at, span_bytes, span_shift};
-use rhumb_pagetable::{TableMemory, entry_at};
+use rhumb_pagetable::{Entry, TableMemory, bits, entry_at};
 use rhumb_sync::Lock;
 
 use crate::account::{Account, Credit, Limits, Usage};
 use crate::error::VmError;
+use crate::hint::Hint;
 use crate::lanes::Lanes;
 use crate::space::{Space, UpperTables};
 use crate::word::{Marks, Word};
@@ -57,9 +58,22 @@ pub(crate) struct Place {
     pub(crate) index: usize,
     pub(crate) level: u8,
     pub(crate) at: VirtAddr,
+    /// The entry that refers to the table.
+    pub(crate) parent: (Pfn, usize),
 }
 
 impl Place {
+    /// Returns the place of the word of `at`, where this is that of the entry of level 2, or of a word above.
+    #[inline]
+    fn below<T: TableMemory>(self, tables: &T, at: VirtAddr) -> Self {
+        if self.level != 2 {
+            return self;
+        }
+        let Some(table) = child_of(self.word(tables).0) else { return self };
+        let (index, at) = (index_at(at.get(), 1), at.align_down(PageSize::Size4K));
+        Self { table, index, level: 1, at, parent: (self.table, self.index) }
+    }
+
     pub(crate) const fn bytes(&self) -> u64 {
         span_bytes(self.level)
     }
@@ -155,33 +169,33 @@ impl<S: Space> Map<S> {
     }
 
     /// Returns where the way to `at` ends without a lock: at level 2, or above it at an entry that was no table.
+    #[inline]
     pub(crate) fn descend<T: TableMemory>(&self, tables: &T, at: VirtAddr) -> Place {
         let root = self.space.root();
         let (mut table, mut level) = (root.table, root.levels.top());
+        let mut parent = (table, 0);
         loop {
-            let index = root.levels.index(at, level);
+            let index = index_at(at.get(), level);
             if level > 2
-                && let Some(child) = tables.read(table, index).child(level)
+                && let Some(child) = child_of(tables.read(table, index))
             {
+                parent = (table, index);
                 (table, level) = (child, level - 1);
                 continue;
             }
-            return Place { table, index, level, at: VirtAddr::new(at.get() & !(span_bytes(level) - 1)) };
+            let at = VirtAddr::new(at.get() & !(span_bytes(level) - 1));
+            return Place { table, index, level, at, parent };
         }
     }
 
     /// Returns the place of the word of `at`: for the holder of its lane, or of its stripe.
+    #[inline]
     pub(crate) fn place<T: TableMemory>(&self, tables: &T, at: VirtAddr) -> Place {
-        let place = self.descend(tables, at);
-        match place.word(tables).0.child(place.level) {
-            Some(table) if place.level == 2 => {
-                Place { table, index: index_at(at.get(), 1), level: 1, at: at.align_down(PageSize::Size4K) }
-            }
-            _ => place,
-        }
+        self.descend(tables, at).below(tables, at)
     }
 
     /// Runs `act` on the place of the word of `at`, under the lock of that word.
+    #[inline]
     pub(crate) fn locked<A>(
         &self,
         at: VirtAddr,
@@ -192,11 +206,11 @@ impl<S: Space> Map<S> {
         loop {
             let way = self.descend(&tables, at);
             let mut credit = self.stripe(way).lock(guard.irq_off());
-            if way.level > 2 && way.word(&tables).0.child(way.level).is_some() {
+            if way.level > 2 && child_of(way.word(&tables).0).is_some() {
                 // Another CPU has put a table there meanwhile.
                 continue;
             }
-            let place = self.place(&tables, at);
+            let place = way.below(&tables, at);
             return act(&mut credit, &mut tables, place);
         }
     }
@@ -207,6 +221,32 @@ impl<S: Space> Map<S> {
         let number = way.at.get() >> span_shift(way.level.min(3));
         let mixed = number ^ number >> 5 ^ number >> 9 ^ number >> 18;
         &self.stripes[mixed as usize % STRIPES].0
+    }
+
+    /// Returns the highest level at which entries that refer to tables have hints.
+    fn most_hinted_level(&self) -> u8 {
+        match self.space.upper_tables() {
+            UpperTables::OfMap => 4,
+            UpperTables::OfSpace => 3,
+        }
+    }
+
+    /// Returns the parts that may have words of the table to which an entry at `level` refers.
+    pub(crate) fn hint_of(&self, entry: Entry, level: u8) -> Hint {
+        if level <= self.most_hinted_level() { Hint::of(entry) } else { Hint::ALL }
+    }
+
+    /// Says that the table of `place` has words in `count` entries from there on. The caller holds the lane.
+    pub(crate) fn note_used(&self, tables: &mut S::Tables, place: &Place, count: usize) {
+        if place.level >= self.most_hinted_level() {
+            return;
+        }
+        let (table, index) = place.parent;
+        let entry = tables.read(table, index);
+        let hinted = Hint::for_entries(place.index, count).added_to(entry);
+        if hinted != entry {
+            tables.write(table, index, hinted);
+        }
     }
 
     /// Charges one resident page: to the credit of a stripe, which is refilled if it is empty.
@@ -248,6 +288,13 @@ impl<S: Space> Map<S> {
     pub(crate) fn here(&self, pinned: Pinned<'_>) -> CpuId {
         self.space.machine().cpu_of(pinned)
     }
+}
+
+/// Returns the table to which an entry above level 1 refers: [`Entry::child`] for entries that are sound.
+#[inline(always)]
+fn child_of(entry: Entry) -> Option<Pfn> {
+    let is_table = entry.bits() & (bits::PRESENT | bits::HUGE) == bits::PRESENT;
+    is_table.then(|| rhumb_machine::PhysAddr::new(entry.bits() & bits::ADDRESS).pfn())
 }
 
 /// The account of a map is used up.

@@ -1,8 +1,10 @@
 //! Changing what pages allow, and what a fork does with them.
 
-use rhumb_machine::{PageSize, VirtAddr, VirtRange};
+use core::ops::Range;
+
+use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::flush::Unflushed;
-use rhumb_pagetable::{Entry, TableMemory};
+use rhumb_pagetable::{Entry, TableMemory, bits};
 
 use crate::allocate::run_length;
 use crate::error::VmError;
@@ -51,13 +53,13 @@ impl<S: Space> Map<S> {
 
     /// Changes the marks of a range that is allocated, and whose lanes the caller holds.
     fn change_held(&self, range: VirtRange, new: impl Fn(Marks) -> Marks) -> Result<(), VmError> {
-        self.cut(range.start())?;
-        self.cut(range.end())?;
+        self.cut_ends(range)?;
         let mut going = Unflushed::new(Gone::default(), KEY);
         let mut at = range.start();
         while at < range.end() {
-            let next = self
-                .locked(at, |_, tables, place| self.change_run(tables, place, range.end(), &new, &mut going));
+            let next = self.locked(at, |_, tables, place| {
+                self.change_run(tables, (place, range.end()), &new, &mut going)
+            });
             if next == at {
                 self.space.relax();
             }
@@ -73,41 +75,43 @@ impl<S: Space> Map<S> {
     fn change_run(
         &self,
         tables: &mut S::Tables,
-        place: Place,
-        end: VirtAddr,
+        (place, end): (Place, VirtAddr),
         new: &impl Fn(Marks) -> Marks,
         going: &mut Unflushed<Gone>,
     ) -> VirtAddr {
-        let count = if place.level == 1 { run_length(&place, end) } else { 1 };
-        let size = place.size();
-        let mut lost: Option<(VirtAddr, VirtAddr)> = None;
-        let mut at = place.at;
-        for index in place.index..place.index + count {
-            let word = Word(tables.read(place.table, index));
-            let changed = match word.state(size) {
-                State::Busy(_) => break,
-                State::Empty => word,
-                State::Fresh(marks) => Word::fresh(new(marks)),
-                State::Named(slot, marks) => Word::named(slot, new(marks)),
-                State::Mapped(pfn, marks) => {
-                    let marks_then = new(marks);
-                    if !marks.protection().is_within(marks_then.protection()) {
-                        lost = Some((lost.map_or(at, |(first, _)| first), at));
-                    }
-                    Word::mapped(pfn, size, marks_then, |access| self.space.attributes(access))
-                }
+        let end = place.index + if place.level == 1 { run_length(&place, end) } else { 1 };
+        let page = |index: usize| place.at.plus((index - place.index) as u64 * place.bytes());
+        let mut index = place.index;
+        while index < end {
+            let Some(change) = self.change_of(Word(tables.read(place.table, index)), place.size(), new)
+            else {
+                break;
             };
-            if changed != word {
-                tables.write(place.table, index, changed.0);
+            let first = index;
+            index += change.make(tables, place.table, index..end);
+            if change.loses
+                && let Some(range) = VirtRange::new(page(first), page(index))
+            {
+                going.batch_mut(KEY).add_leaf(range, place.size());
             }
-            at = at.plus(place.bytes());
         }
-        if let Some((first, last)) = lost
-            && let Some(range) = VirtRange::new(first, last.plus(place.bytes()))
-        {
-            going.batch_mut(KEY).add_leaf(range, size);
-        }
-        at
+        page(index)
+    }
+
+    /// Returns how a word changes. `None` where a CPU copies the page.
+    fn change_of(&self, word: Word, size: PageSize, new: &impl Fn(Marks) -> Marks) -> Option<Change> {
+        let mut loses = false;
+        let changed = match word.state(size) {
+            State::Busy(_) => return None,
+            State::Empty => word,
+            State::Fresh(marks) => Word::fresh(new(marks)),
+            State::Named(slot, marks) => Word::named(slot, new(marks)),
+            State::Mapped(pfn, marks) => {
+                loses = !marks.protection().is_within(new(marks).protection());
+                Word::mapped(pfn, size, new(marks), |access| self.space.attributes(access))
+            }
+        };
+        Some(Change::of(word, changed, loses))
     }
 
     /// Checks that all pages of a range are allocated. The caller holds the lanes.
@@ -117,14 +121,53 @@ impl<S: Space> Map<S> {
         while at < range.end() {
             let place = self.place(&tables, at);
             let count = if place.level == 1 { run_length(&place, range.end()) } else { 1 };
-            for index in place.index..place.index + count {
-                if tables.read(place.table, index) == Entry::EMPTY {
-                    let page = (index - place.index) as u64 * PAGE;
-                    return Err(VmError::NotAllocated(if place.level == 1 { at.plus(page) } else { at }));
-                }
+            let words = place.index..place.index + count;
+            if let Some(index) =
+                words.into_iter().find(|&index| tables.read(place.table, index) == Entry::EMPTY)
+            {
+                let page = (index - place.index) as u64 * PAGE;
+                return Err(VmError::NotAllocated(if place.level == 1 { at.plus(page) } else { at }));
             }
             at = place.at.plus(count as u64 * place.bytes());
         }
         Ok(())
+    }
+}
+
+/// A change of a word: the same one is made to each word that differs in its address alone, as the words of a range
+/// mostly do.
+struct Change {
+    before: u64,
+    after: u64,
+    /// The address bits that change, where a page becomes present or absent.
+    flipped: u64,
+    /// Whether a right is lost.
+    loses: bool,
+}
+
+impl Change {
+    fn of(word: Word, changed: Word, loses: bool) -> Self {
+        let flipped = if word.0.is_present() == changed.0.is_present() { 0 } else { bits::ADDRESS };
+        Self {
+            before: word.0.bits() & !bits::ADDRESS,
+            after: changed.0.bits() & !bits::ADDRESS,
+            flipped,
+            loses,
+        }
+    }
+
+    /// Makes the change to the words of a table from the first of `indices` on, as long as they are alike. Returns how
+    /// many these are.
+    fn make<T: TableMemory>(&self, tables: &mut T, table: Pfn, indices: Range<usize>) -> usize {
+        let Self { before, after, flipped, .. } = *self;
+        let first = indices.start;
+        for index in indices.clone() {
+            let word = tables.read(table, index).bits();
+            if word & !bits::ADDRESS != before {
+                return index - first;
+            }
+            tables.write(table, index, Entry::from_bits((word ^ flipped) & bits::ADDRESS | after));
+        }
+        indices.end - first
     }
 }

@@ -3,10 +3,11 @@
 
 use rhumb_frames::{AllocError, Frame};
 use rhumb_machine::{Machine, PageSize, Pfn, Pinned, impossible};
-use rhumb_pagetable::{ENTRIES, Entry, OutOfTables, TableChain, TableMemory, TableSource};
+use rhumb_pagetable::{Entry, OutOfTables, TableChain, TableMemory, TableSource};
 
 use crate::error::{Resource, VmError};
 use crate::gone::Gone;
+use crate::hint::Hint;
 use crate::map::Map;
 use crate::share;
 use crate::sheet;
@@ -93,7 +94,7 @@ impl<S: Space> Map<S> {
         for gone in &gone.tables {
             // SAFETY: no entry refers to the table any more, all CPUs have flushed, and it comes out of the ticket once
             // (I6).
-            resident += unsafe { self.free_tree(pinned, gone.table(), gone.level()) };
+            resident += unsafe { self.free_tree(pinned, gone.table(), gone.level(), gone.hint()) };
         }
         self.account.give(Resource::Resident, resident);
     }
@@ -102,17 +103,19 @@ impl<S: Space> Map<S> {
     ///
     /// # Safety
     /// No CPU reaches the table, and no other code uses it or what is below it.
-    unsafe fn free_tree(&self, pinned: Pinned<'_>, table: Pfn, level: u8) -> u64 {
+    unsafe fn free_tree(&self, pinned: Pinned<'_>, table: Pfn, level: u8, hint: Hint) -> u64 {
         let tables = self.space.tables();
         let mut resident = 0;
-        for index in 0..ENTRIES {
+        for index in hint.ranges().flatten() {
             let entry = tables.read(table, index);
             if entry == Entry::EMPTY {
                 continue;
             }
             resident += match entry.child(level) {
                 // SAFETY: passed on: the table is the only way to the tables below it.
-                Some(child) => unsafe { self.free_tree(pinned, child, level - 1) },
+                Some(child) => unsafe {
+                    self.free_tree(pinned, child, level - 1, self.hint_of(entry, level))
+                },
                 // SAFETY: passed on: the table is the only place of its words.
                 None if level == 1 => unsafe { self.free_page(pinned, Word(entry)) },
                 None => 0,

@@ -7,6 +7,7 @@ use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
 use crate::allocate::run_length;
 use crate::error::{Resource, VmError};
 use crate::gone::{Gone, GoneKey, GoneTable};
+use crate::hint::Hint;
 use crate::map::{Map, Place};
 use crate::planted::{self, Fault};
 use crate::space::Space;
@@ -36,8 +37,7 @@ impl<S: Space> Map<S> {
     pub fn unmap(&self, range: VirtRange) -> Result<u64, VmError> {
         self.check(range)?;
         let _lanes = self.lanes.hold(range, || self.space.relax());
-        self.cut(range.start())?;
-        self.cut(range.end())?;
+        self.cut_ends(range)?;
         Ok(self.unmap_held(range))
     }
 
@@ -45,11 +45,7 @@ impl<S: Space> Map<S> {
     pub(crate) fn unmap_held(&self, range: VirtRange) -> u64 {
         let pages = self.remove(range);
         self.account.give(Resource::Addresses, pages);
-        let mut at = range.start();
-        while at < range.end() {
-            self.lanes.lower_hint(at, self.guard_bytes());
-            at = self.lanes.end_of(at);
-        }
+        self.lanes.lower_hints(range, self.guard_bytes());
         pages
     }
 
@@ -61,7 +57,7 @@ impl<S: Space> Map<S> {
         while at < range.end() {
             let step = self.locked(at, |_, tables, place| {
                 if place.level == 1 {
-                    take_words(tables, self.parent_of(tables, place), place, range.end(), &mut going)
+                    take_words(tables, place, range.end(), &mut going)
                 } else {
                     take_word(tables, place)
                 }
@@ -94,11 +90,6 @@ impl<S: Space> Map<S> {
             None => impossible!("a space flushes the CPUs of its own machine"),
         }
     }
-
-    /// Returns the place of the entry that refers to the table of `place`, which is at level 1.
-    fn parent_of(&self, tables: &S::Tables, place: Place) -> Place {
-        self.descend(tables, place.at)
-    }
 }
 
 /// Takes the word of an entry above level 1, which has no frame.
@@ -113,14 +104,13 @@ fn take_word<T: TableMemory>(tables: &mut T, place: Place) -> Taken {
 /// Takes the words of a table from `place` up to `end`: the table itself, where these are all.
 fn take_words<T: TableMemory>(
     tables: &mut T,
-    parent: Place,
     place: Place,
     end: VirtAddr,
     going: &mut Unflushed<Gone>,
 ) -> Taken {
     let count = run_length(&place, end);
     if count == ENTRIES
-        && let Some(taken) = take_table(tables, parent, place, going)
+        && let Some(taken) = take_table(tables, place, going)
     {
         return taken;
     }
@@ -163,12 +153,7 @@ fn take_words<T: TableMemory>(
 }
 
 /// Takes a table out of its tree, unless a CPU copies a page of it.
-fn take_table<T: TableMemory>(
-    tables: &mut T,
-    parent: Place,
-    place: Place,
-    going: &mut Unflushed<Gone>,
-) -> Option<Taken> {
+fn take_table<T: TableMemory>(tables: &mut T, place: Place, going: &mut Unflushed<Gone>) -> Option<Taken> {
     let mut pages = 0;
     for index in 0..ENTRIES {
         match Word(tables.read(place.table, index)).state(PageSize::Size4K) {
@@ -177,11 +162,13 @@ fn take_table<T: TableMemory>(
             State::Fresh(_) | State::Named(..) | State::Mapped(..) => pages += 1,
         }
     }
-    let range = VirtRange::of_length(parent.at, parent.bytes())?;
-    going.waiting_mut(KEY).tables.try_push(GoneTable::new(place.table, 1)).ok()?;
-    tables.write(parent.table, parent.index, Entry::EMPTY);
+    let range = VirtRange::of_length(place.at, PageSize::Size2M.bytes())?;
+    let (table, index) = place.parent;
+    let hint = Hint::of(tables.read(table, index));
+    going.waiting_mut(KEY).tables.try_push(GoneTable::new(place.table, 1, hint)).ok()?;
+    tables.write(table, index, Entry::EMPTY);
     let batch = going.batch_mut(KEY);
     batch.add_leaf(range, PageSize::Size4K);
-    batch.add_table(parent.at);
+    batch.add_table(place.at);
     Some(Taken { next: range.end(), pages })
 }

@@ -274,3 +274,40 @@ fn copies_of_shared_pages_are_private() {
         assert_eq!(copy.duplicate().unwrap_err(), VmError::NotShared);
     });
 }
+
+/// Pages that are shared from their allocation on; a copy that is private cannot be put as shared.
+#[test]
+fn pages_are_allocated_for_sharing() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let area = map.allocate(&Allocation::pages(3).inherit(Inherit::Share)).unwrap();
+            map.space().0.write(&map, 0, area.start(), 1).unwrap();
+            let child = map.fork(ground.space(kind), Limits::default()).unwrap();
+            map.space().0.write(&map, 0, area.start(), 2).unwrap();
+            child.space().0.write(&child, 1, area.start().plus(PAGE), 3).unwrap();
+            assert_eq!(child.space().0.read(&child, 1, area.start()), Ok(2));
+            assert_eq!(map.space().0.read(&map, 0, area.start().plus(PAGE)), Ok(3));
+
+            let request = Allocation::pages(0).inherit(Inherit::Share);
+            let refused = child.put(&request, child.copy(area).unwrap()).unwrap_err();
+            assert_eq!((refused.error, refused.copy.pages()), (VmError::NotShared, 3));
+            let there = child.put(&request, child.share(area).unwrap()).unwrap();
+            assert_eq!(child.region(there.start()).unwrap().inherit, Inherit::Share);
+
+            for nth in 1.. {
+                let in_use = ground.in_use();
+                ground.fail_after(nth, true);
+                let result = map.allocate(&Allocation::pages(600).inherit(Inherit::Share));
+                if !ground.end_failure() {
+                    assert!(result.is_ok() && nth > 2);
+                    break;
+                }
+                assert!(matches!(result, Err(VmError::NoFrame(_))), "{nth}: {result:?}");
+                assert_eq!(map.usage().address_pages, 3);
+                // A table at level 1 may stay, empty.
+                assert!(ground.in_use() <= in_use + 2);
+            }
+        });
+    }
+}

@@ -54,7 +54,8 @@ impl Pair {
         let protection = PROTECTIONS[random.below(6).min(3) as usize];
         match random.below(12) {
             0 | 1 => {
-                let inherit = if random.below(4) == 0 { Inherit::Nothing } else { Inherit::Copy };
+                let inherit = [Inherit::Nothing, Inherit::Share, Inherit::Copy, Inherit::Copy, Inherit::Copy]
+                    [random.below(5) as usize];
                 let request =
                     Allocation::pages(count).at(self.at(first)).protection(protection).inherit(inherit);
                 let taken = pages.clone().find(|&page| self.pages[page].is_some());
