@@ -142,6 +142,7 @@ pub(crate) struct Breaker {
     /// The file of ordinary pages, with a block's worth of them; `None` where all pages are secret.
     ordinary: Option<(File, Vec<u8>)>,
     secret_pages: u64,
+    /// The limit of locked memory, if there are no more pages because of it.
     locked: Option<u64>,
 }
 
@@ -155,17 +156,17 @@ impl Breaker {
             ));
         }
         let limit = lockable();
-        let lockable_pages = limit.map_or(usize::MAX, |bytes| (bytes / KIB_4) as usize);
-        if lockable_pages == 0 {
+        if limit.is_some_and(|bytes| bytes < KIB_4) {
             return Err(Error::Measurement(
                 "no memory may be locked: raise the limit with `ulimit -l`, or run as root".to_owned(),
             ));
         }
         let ordinary = unmovable_file().ok().map(|file| (file, vec![1; BETWEEN * KIB_4 as usize]));
-        let pages = if ordinary.is_some() { blocks } else { blocks * (BETWEEN + 1) }.min(lockable_pages);
+        let wanted = if ordinary.is_some() { blocks } else { blocks * (BETWEEN + 1) };
+        let (pages, locked) = bounded(wanted, limit);
         let secret = FileMemory::secret(pages * KIB_4 as usize)
             .map_err(|error| Error::Measurement(format!("secret memory cannot be had: {error}")))?;
-        Ok(Self { secret, ordinary, secret_pages: 0, locked: limit })
+        Ok(Self { secret, ordinary, secret_pages: 0, locked })
     }
 
     /// Tells whether a block's rest is taken by ordinary pages.
@@ -194,6 +195,12 @@ impl Breaker {
         self.secret_pages += 1;
         Ok((self.secret.address() + offset, ns))
     }
+}
+
+/// Returns how many of the `wanted` pages may be locked, and the limit if those are fewer.
+fn bounded(wanted: usize, limit: Option<u64>) -> (usize, Option<u64>) {
+    let lockable = limit.map_or(usize::MAX, |bytes| (bytes / KIB_4) as usize);
+    (wanted.min(lockable), limit.filter(|_| lockable < wanted))
 }
 
 /// The wish that the kernel ends this process first where memory is short. The old wish comes back when this goes.

@@ -122,10 +122,7 @@ impl Course<'_> {
         if !options.no_transition && !session.is_ending() {
             broken.extend(self.transition());
         }
-        let wanted = options.amount.of(self.before.map.total());
-        for step in 1..=options.steps {
-            let share = f64::from(step) / f64::from(options.steps);
-            let target = self.before.small() + (wanted as f64 * share) as u64;
+        for target in targets(&self.before, options.amount, options.steps) {
             if session.is_ending() || !self.step(target, &mut broken) {
                 break;
             }
@@ -248,6 +245,17 @@ fn sizes(root: &Root, session: &Session) -> Sizes {
         forked_bytes: (room / 64).clamp(1 << 20, 64 << 20) as usize,
         sample: sample(session),
     }
+}
+
+/// Returns how many bytes are to be in small pages after each step. A step breaks a page at least, and no more than is
+/// whole before the study.
+fn targets(before: &Moment, amount: Amount, steps: u32) -> impl Iterator<Item = u64> + use<> {
+    let (total, small) = (before.map.total(), before.small());
+    let wanted = amount.of(total).min(total.saturating_sub(small));
+    (1..=steps).map(move |step| {
+        let share = f64::from(step) / f64::from(steps);
+        small + ((wanted as f64 * share) as u64).max(u64::from(step) * KIB_4)
+    })
 }
 
 /// Tells whether the map can be broken, and whether the user agrees.

@@ -48,3 +48,10 @@ fn too_little_memory_is_said() {
     let error = Breaker::new(0).expect_err("no memory");
     assert!(error.to_string().contains("too little memory"), "{error}");
 }
+
+#[test]
+fn the_limit_of_locked_memory_is_named_only_where_it_is_the_bound() {
+    assert_eq!(bounded(100, None), (100, None));
+    assert_eq!(bounded(100, Some(40 * KIB_4)), (40, Some(40 * KIB_4)));
+    assert_eq!(bounded(100, Some(100 * KIB_4 + 1)), (100, None), "memory is the bound");
+}

@@ -6,6 +6,7 @@ use clap::Parser;
 use rhumb_study_report::Ending;
 
 use super::*;
+use crate::proc::counters::{DirectMap, Splits};
 
 #[derive(Parser)]
 struct Words {
@@ -51,4 +52,24 @@ fn a_folder_that_cannot_be_written_is_an_error_in_one_sentence() {
     session.end();
     let error = run(&options(&["--no-programs"]).expect("words"), &session).expect_err("no folder");
     assert!(error.to_string().contains("cannot be written"), "{error}");
+}
+
+#[test]
+fn steps_break_as_much_as_was_asked_for_and_no_more_than_there_is() {
+    let moment = |small, large| Moment {
+        map: DirectMap { small: Some(small), mib_2: Some(large), mib_4: None, gib_1: None },
+        splits: Splits::default(),
+    };
+    let of = |before: &Moment, amount: &str, steps| -> Vec<u64> {
+        targets(before, amount.parse().expect("an amount"), steps).collect()
+    };
+    let mib = |mib: u64| mib << 20;
+    let before = moment(mib(100), mib(900));
+    assert_eq!(of(&before, "50%", 2), [mib(350), mib(600)]);
+    assert_eq!(of(&before, "64M", 1), [mib(164)]);
+    // A tenth is broken already: what is whole can be broken, and no more.
+    assert_eq!(of(&before, "max", 3), [mib(400), mib(700), mib(1000)]);
+    assert_eq!(of(&before, "100%", 1), [mib(1000)]);
+    // A share that is no page still breaks one in each step, so that no two steps are the same.
+    assert_eq!(of(&before, "0.0000001%", 2), [mib(100) + KIB_4, mib(100) + 2 * KIB_4]);
 }

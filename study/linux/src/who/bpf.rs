@@ -1,6 +1,9 @@
 //! The kernel's own list of BPF programs, which root may read.
 #![expect(unsafe_code, reason = "the system call has no safe wrapper without a loader of programs")]
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::mem::size_of_val;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -47,9 +50,12 @@ fn open(id: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Describes a program: the first 80 bytes of the kernel's `bpf_prog_info`, which have kept their places since 4.15.
+/// The first 80 bytes of the kernel's `bpf_prog_info`, which have kept their places since 4.15.
+type Info = [u32; 20];
+
+/// Describes a program.
 fn info(program: &OwnedFd) -> io::Result<Program> {
-    let mut info = [0u32; 20];
+    let mut info: Info = [0; 20];
     let address = (&raw mut info) as u64;
     let mut words = [0; 16];
     words[0] = program.as_raw_fd() as u32;
@@ -58,16 +64,22 @@ fn info(program: &OwnedFd) -> io::Result<Program> {
     words[3] = (address >> 32) as u32;
     // SAFETY: the pointer is to `info`, whose size the call is told. Pointers within `info` are null and their lengths 0.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &mut words) }?;
+    Ok(described(&info))
+}
+
+/// Reads the words of a description: kind, number, 8 bytes of tag, bytes of machine code, of instructions, and 9 words on to
+/// the 16 bytes of the name.
+fn described(info: &Info) -> Program {
     let name: Vec<u8> =
         info[16..20].iter().flat_map(|word| word.to_le_bytes()).take_while(|byte| *byte != 0).collect();
-    Ok(Program {
+    Program {
         id: info[1],
         kind: Some(info[0]),
         name: Some(String::from_utf8_lossy(&name).into_owned()).filter(|name| !name.is_empty()),
         is_jited: Some(info[4] > 0),
         jited_bytes: Some(u64::from(info[4])),
         memlock_bytes: None,
-    })
+    }
 }
 
 /// Lists all BPF programs until `ends`, and tells whether the list is whole.

@@ -1,12 +1,13 @@
 //! All processes, searched for holders of secret memory, of BPF programs, and of memory of guests.
 //!
-//! The search has three passes, each of which ends when the time is up. The first reads the links of all descriptors.
-//! The second reads the mappings of processes that have locked memory, because mapped secret memory counts as locked.
-//! The third reads those of all other processes: a child that was forked maps the secret memory of its parent, which does
-//! not count as the child's locked memory.
+//! The search has two passes, each of which ends when the time is up. The first reads the links of all descriptors, and the
+//! mappings of processes that have locked memory, because mapped secret memory counts as locked. So what it has seen when
+//! the time is up is nearly whole, however many processes there are. The second reads the mappings of all other processes: a
+//! child that was forked maps the secret memory of its parent, which does not count as the child's locked memory.
 //!
 //! A process that ends meanwhile is left out without a word. One that may not be read is counted.
 
+mod found;
 #[cfg(test)]
 mod tests;
 
@@ -19,11 +20,13 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{stat, statfs};
 
-use crate::proc::kernel::{Program, program};
+use crate::proc::kernel::program;
 use crate::proc::mappings::{FileId, has_secret_name, mount, mounts, secret_mappings};
 use crate::proc::process::{Status, boot_unix_s, container, start_ticks};
 use crate::proc::{Root, read, total};
 use crate::secret::Availability;
+
+pub(super) use self::found::{GuestMemory, HeldProgram, Hold, Holder, Process, Scan, SecretFile};
 
 /// The number by which `statfs` names the file system of secret memory.
 const SECRETMEM_MAGIC: u64 = 0x5345_434d;
@@ -34,127 +37,12 @@ const GUEST_MEMORY: [&str; 2] = ["anon_inode:[kvm-gmem]", "anon_inode:[guest_mem
 /// The link of a BPF program.
 const BPF_PROGRAM: &str = "anon_inode:bpf-prog";
 
-/// A process that holds something.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Process {
-    /// Its number in our name space.
-    pub pid: u32,
-    /// Its number in its own name space, if that is another.
-    pub inner_pid: Option<u32>,
-    /// Its effective user.
-    pub uid: Option<u32>,
-    /// Its command's name.
-    pub command: String,
-    /// The container that its control group names.
-    pub container: Option<String>,
-    /// When it began, in seconds since 1970.
-    pub began_unix_s: Option<f64>,
-}
-
-/// How a process holds one file of secret memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Hold {
-    /// Descriptors of it.
-    pub descriptors: u32,
-    /// Mappings of it.
-    pub mappings: u32,
-    /// Bytes that those map.
-    pub mapped_bytes: u64,
-    /// Bytes of those that the process has touched; `None` where they cannot be read.
-    pub touched_bytes: Option<u64>,
-}
-
-/// A process with the files of secret memory that it holds.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Holder {
-    /// The process.
-    pub process: Process,
-    /// The files.
-    pub files: BTreeMap<FileId, Hold>,
-}
-
-/// A file of secret memory, whatever the number of its holders.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct SecretFile {
-    /// Its size. Of a file that is only mapped, and cannot be asked, the end of its mappings.
-    pub bytes: u64,
-    /// Its touched bytes, at least: the most that one process has touched, because two may have touched the same ones.
-    pub touched_bytes: Option<u64>,
-    /// When it was made, in seconds since 1970.
-    pub made_unix_s: Option<i64>,
-    /// The processes that hold it.
-    pub holders: u32,
-}
-
-/// A process with descriptors of guest memory that its kernel keeps from user space.
-#[derive(Clone, PartialEq, Debug)]
-pub struct GuestMemory {
-    /// The process.
-    pub process: Process,
-    /// The files' numbers with their sizes.
-    pub files: BTreeMap<FileId, u64>,
-}
-
-/// A BPF program with the processes that have descriptors of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct HeldProgram {
-    /// The program.
-    pub program: Program,
-    /// The commands of its holders, by process.
-    pub holders: BTreeMap<u32, String>,
-}
-
-/// The result of a search.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Scan {
-    /// Holders of secret memory, by process.
-    pub holders: BTreeMap<u32, Holder>,
-    /// Files of secret memory.
-    pub files: BTreeMap<FileId, SecretFile>,
-    /// Holders of guest memory.
-    pub guests: Vec<GuestMemory>,
-    /// BPF programs that some process has a descriptor of, by number.
-    pub programs: BTreeMap<u32, HeldProgram>,
-    /// Processes that were looked at.
-    pub processes: u32,
-    /// Processes whose descriptors or mappings may not be read.
-    pub unreadable: u32,
-    /// Processes that the time did not suffice for.
-    pub left: u32,
-    /// How long the search took.
-    pub took: Duration,
-}
-
-impl Scan {
-    /// Returns the size of all secret memory, each file once.
-    pub fn secret_bytes(&self) -> u64 {
-        total(self.files.values().map(|file| file.bytes))
-    }
-
-    /// Returns the touched bytes of all secret memory, each file once, as far as they are known.
-    pub fn touched_bytes(&self) -> u64 {
-        total(self.files.values().filter_map(|file| file.touched_bytes))
-    }
-
-    /// Counts the holders of each file, in one pass over all of them.
-    pub fn count_holders(&mut self) {
-        for id in self.holders.values().flat_map(|holder| holder.files.keys()) {
-            self.files.entry(*id).or_default().holders += 1;
-        }
-    }
-
-    /// Tells whether each process was read.
-    pub fn is_complete(&self) -> bool {
-        self.unreadable == 0 && self.left == 0
-    }
-}
-
 /// A search that goes on.
 struct Search<'a> {
     root: &'a Root,
     device: Option<u64>,
     mount: Option<u64>,
-    ends: Instant,
+    is_late: &'a dyn Fn() -> bool,
     boot_unix_s: Option<u64>,
     ticks_a_second: u64,
     unreadable: BTreeSet<u32>,
@@ -167,6 +55,12 @@ struct Search<'a> {
 /// The system's, where `/proc` itself cannot be read.
 pub(super) fn scan(root: &Root, secret: &Availability, limit: Duration) -> io::Result<Scan> {
     let began = Instant::now();
+    let found = scan_until(root, secret, &|| began.elapsed() >= limit)?;
+    Ok(Scan { took: began.elapsed(), ..found })
+}
+
+/// Searches all processes, until it is late.
+fn scan_until(root: &Root, secret: &Availability, is_late: &dyn Fn() -> bool) -> io::Result<Scan> {
     let mut pids: Vec<u32> = fs::read_dir(&root.proc)?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .collect();
@@ -175,27 +69,20 @@ pub(super) fn scan(root: &Root, secret: &Availability, limit: Duration) -> io::R
         root,
         device: secret.device(),
         mount: secret.mount(),
-        ends: began + limit,
+        is_late,
         boot_unix_s: root.proc("stat").ok().and_then(|stat| boot_unix_s(&stat)),
         ticks_a_second: rustix::param::clock_ticks_per_second().max(1),
         unreadable: BTreeSet::new(),
         scan: Scan { processes: pids.len() as u32, ..Scan::default() },
     };
-    let mut done = pids.len();
-    for (index, &pid) in pids.iter().enumerate() {
-        if search.is_late() {
-            done = index;
-            break;
-        }
-        search.descriptors(pid);
-    }
     let mut unlocked = Vec::new();
     let mut left = 0;
-    for &pid in &pids {
+    for pid in pids {
         if search.is_late() {
             left += 1;
             continue;
         }
+        search.descriptors(pid);
         let Some(status) = search.status(pid) else { continue };
         if status.locked_bytes.is_some_and(|bytes| bytes > 0) || search.scan.holders.contains_key(&pid) {
             search.mappings(pid);
@@ -211,16 +98,15 @@ pub(super) fn scan(root: &Root, secret: &Availability, limit: Duration) -> io::R
         search.mappings(pid);
     }
     let mut scan = search.scan;
-    scan.left = left.max((pids.len() - done) as u32);
+    scan.left = left;
     scan.unreadable = search.unreadable.len() as u32;
     scan.count_holders();
-    scan.took = began.elapsed();
     Ok(scan)
 }
 
 impl Search<'_> {
     fn is_late(&self) -> bool {
-        Instant::now() >= self.ends
+        (self.is_late)()
     }
 
     /// Reads a file of a process. The process may have ended, or may be another user's.

@@ -123,6 +123,22 @@ fn the_search_ends_when_the_time_is_up() {
 }
 
 #[test]
+fn a_search_that_ends_early_has_seen_processes_whole() {
+    let tree = Tree::new();
+    for pid in 1..=50 {
+        tree.process(pid, 4);
+        tree.file(&format!("{pid}/maps"), MAPS);
+    }
+    let root = Root { proc: tree.0.path().into(), sys: tree.0.path().into(), passwd: "none".into() };
+    let asked = std::cell::Cell::new(0);
+    let is_late = || asked.replace(asked.get() + 1) >= 25;
+    let scan = scan_until(&root, &Availability::Absent, &is_late).expect("readable");
+    assert!(scan.left > 0, "the time is up early");
+    assert_eq!(scan.holders.len() as u32, 50 - scan.left, "each process that was reached");
+    assert!(scan.holders.len() >= 20, "{}", scan.holders.len());
+}
+
+#[test]
 fn a_deleted_file_of_that_name_is_no_secret_memory() {
     let listed = "21 1 0:14 / / rw - tmpfs none rw\n";
     let flags = |flags: &str| format!("{MAPS}Rss:   4 kB\nVmFlags: rd wr sh {flags}\n");
