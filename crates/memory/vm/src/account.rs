@@ -22,6 +22,8 @@ pub struct Limits {
     pub address_pages: Option<u64>,
     /// Pages that have a frame.
     pub resident_pages: Option<u64>,
+    /// Pages that are wired.
+    pub wired_pages: Option<u64>,
     /// Page tables.
     pub tables: Option<u64>,
 }
@@ -33,6 +35,8 @@ pub struct Usage {
     pub address_pages: u64,
     /// Pages that have a frame.
     pub resident_pages: u64,
+    /// Pages that are wired.
+    pub wired_pages: u64,
     /// Page tables.
     pub tables: u64,
 }
@@ -74,6 +78,7 @@ impl Meter {
 pub(crate) struct Account {
     addresses: Meter,
     resident: Meter,
+    wired: Meter,
     tables: Meter,
 }
 
@@ -82,6 +87,7 @@ impl Account {
         Self {
             addresses: Meter::new(limits.address_pages),
             resident: Meter::new(limits.resident_pages),
+            wired: Meter::new(limits.wired_pages),
             tables: Meter::new(limits.tables),
         }
     }
@@ -90,6 +96,7 @@ impl Account {
         match resource {
             Resource::Addresses => &self.addresses,
             Resource::Resident => &self.resident,
+            Resource::Wired => &self.wired,
             Resource::Tables => &self.tables,
         }
     }
@@ -123,6 +130,7 @@ impl Account {
         for (meter, most) in [
             (&self.addresses, limits.address_pages),
             (&self.resident, limits.resident_pages),
+            (&self.wired, limits.wired_pages),
             (&self.tables, limits.tables),
         ] {
             meter.most.store(most.unwrap_or(u64::MAX), Relaxed);
@@ -134,6 +142,7 @@ impl Account {
         Limits {
             address_pages: most(&self.addresses),
             resident_pages: most(&self.resident),
+            wired_pages: most(&self.wired),
             tables: most(&self.tables),
         }
     }
@@ -143,6 +152,7 @@ impl Account {
         Usage {
             address_pages: self.addresses.used.load(Relaxed),
             resident_pages: self.resident.used.load(Relaxed),
+            wired_pages: self.wired.used.load(Relaxed),
             tables: self.tables.used.load(Relaxed),
         }
     }

@@ -119,7 +119,7 @@ pub struct Refused<M: Machine + 'static> {
 enum Stop {
     /// There is no more in this table, or a CPU copies the next page.
     Done,
-    /// The next page is an object's: it gets a frame of its own.
+    /// The next page is an object's, or wired: it gets a frame of its own.
     Object,
     /// The next page has as many words as can be counted.
     Refused,
@@ -222,7 +222,7 @@ impl<S: Space> Map<S> {
                     stop = Stop::Object;
                     break;
                 }
-                State::Mapped(_, marks) if marks.is_object() => {
+                State::Mapped(_, marks) if marks.is_object() || marks.is_wired() => {
                     stop = Stop::Object;
                     break;
                 }

@@ -20,6 +20,8 @@ pub enum VmError {
     Occupied(VirtAddr),
     /// A page that was to be allocated is not.
     NotAllocated(VirtAddr),
+    /// A page of the range is wired, and keeps its contents.
+    Wired(VirtRange),
     /// No range of so many pages is empty.
     NoRoom(u64),
     /// The map would pass this limit.
@@ -54,6 +56,8 @@ pub enum Resource {
     Addresses,
     /// Pages that have a frame.
     Resident,
+    /// Pages that are wired.
+    Wired,
     /// Page tables.
     Tables,
 }
@@ -63,6 +67,7 @@ impl fmt::Display for Resource {
         f.pad(match self {
             Self::Addresses => "allocated pages",
             Self::Resident => "resident pages",
+            Self::Wired => "wired pages",
             Self::Tables => "page tables",
         })
     }
@@ -87,6 +92,7 @@ impl fmt::Display for VmError {
             Self::BadAlignment(pages) => write!(f, "an alignment of {pages} pages is none that the map has"),
             Self::Occupied(at) => write!(f, "the page at {at} is allocated already"),
             Self::NotAllocated(at) => write!(f, "the page at {at} is not allocated"),
+            Self::Wired(range) => write!(f, "{range} has wired pages"),
             Self::NoRoom(pages) => write!(f, "no {pages} empty pages lie side by side"),
             Self::Limit(resource) => write!(f, "the map has all the {resource} that its limit allows"),
             Self::NotShared => f.write_str("the copy has pages that are one holder's"),

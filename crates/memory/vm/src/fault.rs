@@ -60,7 +60,7 @@ impl<S: Space> Map<S> {
                 Step::Done(resolved) => return Ok(resolved),
                 Step::Refuse(error) => return Err(error),
                 Step::Wait => self.space.relax(),
-                Step::Divide(place, word) => self.divide(place, word).map_err(no_table)?,
+                Step::Divide(place, word) => self.divide_for_fault(place, word)?,
                 Step::Copy(place, word) => match self.write_shared(place, word)? {
                     Written::Copied => return Ok(Resolved::Copied),
                     Written::TakenOver => return Ok(Resolved::TakenOver),
@@ -78,6 +78,10 @@ impl<S: Space> Map<S> {
                 }
             }
         }
+    }
+
+    pub(crate) fn divide_for_fault(&self, place: Place, word: Word) -> Result<(), FaultError> {
+        self.divide(place, word).map_err(no_table)
     }
 
     /// Looks at a word under its lock. A page of a sheet that has a frame is entered at once; for one that has none, the
@@ -126,7 +130,7 @@ impl<S: Space> Map<S> {
     }
 
     /// Gives a fresh page a frame. Tells whether its word was still there.
-    fn zero(&self, place: Place, word: Word) -> Result<bool, FaultError> {
+    pub(crate) fn zero(&self, place: Place, word: Word) -> Result<bool, FaultError> {
         let guard = self.space.machine().pin();
         let pinned = guard.pinned();
         let mut frame = Some(self.take_zeroed_page(pinned).map_err(FaultError::NoFrame)?);
@@ -139,7 +143,12 @@ impl<S: Space> Map<S> {
 
     /// Replaces the word of a page without a frame by one with the frame that `pfn` returns, and charges it. Tells whether
     /// the word was still there. `pfn` is called where the word is replaced, and nowhere else.
-    fn enter_page(&self, place: Place, word: Word, mut pfn: impl FnMut() -> Pfn) -> Result<bool, FaultError> {
+    pub(crate) fn enter_page(
+        &self,
+        place: Place,
+        word: Word,
+        mut pfn: impl FnMut() -> Pfn,
+    ) -> Result<bool, FaultError> {
         let mut has_gathered = false;
         loop {
             let entered = self.locked(place.at, |credit, tables, now| {

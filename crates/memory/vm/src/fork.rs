@@ -33,7 +33,7 @@ struct Copied {
     resident: u64,
     /// The first and the last page that can no longer be written.
     lost: Option<(VirtAddr, VirtAddr)>,
-    /// The next page is an object's, and is copied.
+    /// The next page is an object's, or wired, and is copied.
     is_object: bool,
     is_refused: bool,
 }
@@ -181,7 +181,9 @@ impl<S: Space> Map<S> {
                     copied.is_object = true;
                     break;
                 }
-                State::Mapped(_, marks) if marks.is_object() && marks.inherit() == Inherit::Copy => {
+                State::Mapped(_, marks)
+                    if (marks.is_object() || marks.is_wired()) && marks.inherit() == Inherit::Copy =>
+                {
                     copied.is_object = true;
                     break;
                 }
@@ -198,7 +200,7 @@ impl<S: Space> Map<S> {
                         copied.is_refused = true;
                         break;
                     }
-                    Some(Word::named(slot, marks))
+                    Some(Word::named(slot, marks.unwired()))
                 }
                 State::Mapped(pfn, marks) if marks.inherit() == Inherit::Copy => {
                     if let Err(TooManySharers) = share::add(self.space.frames(), pfn, marks) {
@@ -227,7 +229,7 @@ impl<S: Space> Map<S> {
         copied
     }
 
-    /// Gives the new map a copy of the object's page that the entry `index` of a table has.
+    /// Gives the new map a copy of the object's or the wired page that the entry `index` of a table has.
     fn fork_object(&self, child: &Self, to: Place, index: usize) -> Result<(), VmError> {
         let at = to.at.plus(index as u64 * PAGE);
         let Some(marks) = self.marks_at(at) else { return Ok(()) };

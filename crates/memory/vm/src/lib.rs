@@ -16,6 +16,7 @@
 //! | `hint` | parts of tables that have words, for a fork and the end |
 //! | `protect`, `unmap`, `gone` | changes and ends of pages; the frames and tables that wait for a flush |
 //! | `fork`, `copy`, `items` | maps of maps; [`MapCopy`]: the contents of a range as a value |
+//! | `wire` | pages that keep their frames, get them beforehand, or give up their contents |
 //! | `region` | [`Region`]: what `pmap` shows |
 //! | `account` | [`Limits`], [`Usage`] |
 //! | `object`, `sheet` | pages that several maps write; where these pages are |
@@ -83,6 +84,7 @@ mod sheet;
 pub mod space;
 mod supply;
 mod unmap;
+mod wire;
 mod word;
 
 pub use account::{Limits, Usage};
@@ -92,7 +94,7 @@ pub use error::{FaultError, Resource, VmError};
 pub use fault::Resolved;
 pub use gone::{Gone, GoneKey};
 pub use map::Map;
-pub use region::{Region, RegionKind};
+pub use region::{Region, RegionKind, Wiring};
 pub use space::{Space, UpperTables};
 pub use word::{Inherit, Protection, Use};
 

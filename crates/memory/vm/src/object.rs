@@ -178,15 +178,10 @@ impl<S: Space> Map<S> {
     pub(crate) fn marks_at(&self, at: VirtAddr) -> Option<Marks> {
         let tables = self.space.tables();
         let place = self.place(&tables, at);
-        match place.word(&tables).state(place.size()) {
-            State::Empty => None,
-            State::Fresh(marks) | State::Named(_, marks) | State::Mapped(_, marks) | State::Busy(marks) => {
-                Some(marks)
-            }
-        }
+        place.word(&tables).state(place.size()).marks()
     }
 
-    /// Returns a copy of the object's page of `at`, or nothing where the page was not used yet. The caller holds its
+    /// Returns a copy of the object's or the wired page of `at`, or nothing where the page was not used yet. The caller holds its
     /// lane, so that the word goes on to hold the sheet.
     pub(crate) fn duplicate(&self, pinned: Pinned<'_>, at: VirtAddr) -> Result<Option<Frame>, VmError> {
         let frames = self.space.frames();

@@ -52,7 +52,7 @@ impl<S: Space> Map<S> {
     }
 
     /// Changes the marks of a range that is allocated, and whose lanes the caller holds.
-    fn change_held(&self, range: VirtRange, new: impl Fn(Marks) -> Marks) -> Result<(), VmError> {
+    pub(crate) fn change_held(&self, range: VirtRange, new: impl Fn(Marks) -> Marks) -> Result<(), VmError> {
         self.cut_ends(range)?;
         let mut going = Unflushed::new(Gone::default(), KEY);
         let mut at = range.start();

@@ -21,6 +21,8 @@ pub struct Region {
     pub resident_pages: u64,
     /// Pages whose frame other maps may have until one of them writes.
     pub shared_pages: u64,
+    /// Whether its pages keep their frames.
+    pub wiring: Wiring,
     /// Whether other maps may see what is written.
     pub kind: RegionKind,
 }
@@ -32,6 +34,15 @@ pub enum RegionKind {
     Private,
     /// Other maps may have the same pages, for reading and writing.
     Object,
+}
+
+/// Whether the pages of a region keep their frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wiring {
+    /// They get frames as they are used.
+    Pageable,
+    /// They have frames, and keep them.
+    Wired,
 }
 
 /// A word as a region sees it. A page that is being copied keeps its marks, so that it ends no region.
@@ -99,6 +110,7 @@ impl<S: Space> Map<S> {
                                 range: VirtRange::new(at, end)?,
                                 protection: marks.protection(),
                                 inherit: marks.inherit(),
+                                wiring: if marks.is_wired() { Wiring::Wired } else { Wiring::Pageable },
                                 resident_pages: page.resident,
                                 shared_pages: page.shared,
                                 kind: if marks.is_object() {

@@ -23,6 +23,8 @@ struct Taken {
     next: VirtAddr,
     /// Pages that were allocated.
     pages: u64,
+    /// Pages that were wired.
+    wired: u64,
 }
 
 impl<S: Space> Map<S> {
@@ -52,7 +54,7 @@ impl<S: Space> Map<S> {
     /// Empties all words of a range at whose ends words end, and frees what they had. The caller holds the lanes.
     fn remove(&self, range: VirtRange) -> u64 {
         let mut going = Unflushed::new(Gone::default(), KEY);
-        let mut pages = 0;
+        let (mut pages, mut wired) = (0, 0);
         let mut at = range.start();
         while at < range.end() {
             let step = self.locked(at, |_, tables, place| {
@@ -63,6 +65,7 @@ impl<S: Space> Map<S> {
                 }
             });
             pages += step.pages;
+            wired += step.wired;
             if going.waiting().is_full() {
                 self.finish(&mut going);
             } else if step.next == at {
@@ -72,6 +75,7 @@ impl<S: Space> Map<S> {
             at = step.next;
         }
         self.finish(&mut going);
+        self.account.give(Resource::Wired, wired);
         pages
     }
 
@@ -98,7 +102,7 @@ fn take_word<T: TableMemory>(tables: &mut T, place: Place) -> Taken {
     if !is_empty {
         tables.write(place.table, place.index, Entry::EMPTY);
     }
-    Taken { next: place.at.plus(place.bytes()), pages: if is_empty { 0 } else { place.pages() } }
+    Taken { next: place.at.plus(place.bytes()), pages: if is_empty { 0 } else { place.pages() }, wired: 0 }
 }
 
 /// Takes the words of a table from `place` up to `end`: the table itself, where these are all.
@@ -114,7 +118,7 @@ fn take_words<T: TableMemory>(
     {
         return taken;
     }
-    let mut pages = 0;
+    let (mut pages, mut wired) = (0, 0);
     let mut mapped: Option<(VirtAddr, VirtAddr)> = None;
     let mut at = place.at;
     for index in place.index..place.index + count {
@@ -133,11 +137,12 @@ fn take_words<T: TableMemory>(
                 tables.write(place.table, index, Entry::EMPTY);
                 pages += 1;
             }
-            State::Mapped(..) => {
+            State::Mapped(_, marks) => {
                 if going.waiting_mut(KEY).pages.try_push(word).is_err() {
                     break;
                 }
                 tables.write(place.table, index, Entry::EMPTY);
+                wired += u64::from(marks.is_wired());
                 mapped = Some((mapped.map_or(at, |(first, _)| first), at));
                 pages += 1;
             }
@@ -149,17 +154,21 @@ fn take_words<T: TableMemory>(
     {
         going.batch_mut(KEY).add_leaf(range, PageSize::Size4K);
     }
-    Taken { next: at, pages }
+    Taken { next: at, pages, wired }
 }
 
 /// Takes a table out of its tree, unless a CPU copies a page of it.
 fn take_table<T: TableMemory>(tables: &mut T, place: Place, going: &mut Unflushed<Gone>) -> Option<Taken> {
-    let mut pages = 0;
+    let (mut pages, mut wired) = (0, 0);
     for index in 0..ENTRIES {
         match Word(tables.read(place.table, index)).state(PageSize::Size4K) {
             State::Empty => {}
             State::Busy(_) => return None,
-            State::Fresh(_) | State::Named(..) | State::Mapped(..) => pages += 1,
+            State::Mapped(_, marks) => {
+                pages += 1;
+                wired += u64::from(marks.is_wired());
+            }
+            State::Fresh(_) | State::Named(..) => pages += 1,
         }
     }
     let range = VirtRange::of_length(place.at, PageSize::Size2M.bytes())?;
@@ -170,5 +179,5 @@ fn take_table<T: TableMemory>(tables: &mut T, place: Place, going: &mut Unflushe
     let batch = going.batch_mut(KEY);
     batch.add_leaf(range, PageSize::Size4K);
     batch.add_table(place.at);
-    Some(Taken { next: range.end(), pages })
+    Some(Taken { next: range.end(), pages, wired })
 }

@@ -1,13 +1,13 @@
 //! The state of a page, in the entry of the page table that maps it: there is no other record of a page.
 //!
 //! ```text
-//!   state     63  62..59  57..56   55..54  53..52  51..12           11  10       9       8..4  3..1  0
-//!   empty      0    0       0        0       0      0                0   0       0         0     0   0
-//!   fresh      0    0    inherit     0     access  all ones          0   0       0         0     1   0
-//!   hidden     0    0    inherit     0     access  frame, inverted   0  object  shared     0     2   0
-//!   busy       0    0    inherit     0     access  frame, inverted   0   0      shared     0     3   0
-//!   object     0  index  inherit     0     access  sheet, inverted   0  object   0       index   4   0
-//!   present   NX    0    inherit     0     access  frame             0  object  shared  bits of the CPU's
+//!   state     63  62..59  57..56   55..54  53..52  51..12           11     10       9       8..4  3..1  0
+//!   empty      0    0       0        0       0      0                0      0       0         0     0   0
+//!   fresh      0    0    inherit     0     access  all ones          0      0       0         0     1   0
+//!   hidden     0    0    inherit     0     access  frame, inverted  wired  object  shared     0     2   0
+//!   busy       0    0    inherit     0     access  frame, inverted   0      0      shared     0     3   0
+//!   object     0  index  inherit     0     access  sheet, inverted   0     object   0       index   4   0
+//!   present   NX    0    inherit     0     access  frame            wired  object  shared  bits of the CPU's
 //! ```
 //!
 //! *Access* is what the map's holder asked for; the CPU's own bits allow less where the frame is shared, so that the
@@ -123,11 +123,12 @@ impl core::fmt::Display for Protection {
 
 const SHARED: u64 = 1 << 9;
 const OBJECT: u64 = 1 << 10;
+const WIRED: u64 = 1 << 11;
 const ACCESS_SHIFT: u32 = 52;
 const ACCESS: u64 = 3 << ACCESS_SHIFT;
 const INHERIT_SHIFT: u32 = 56;
 const INHERIT: u64 = 3 << INHERIT_SHIFT;
-const MARKS: u64 = SHARED | OBJECT | ACCESS | INHERIT;
+const MARKS: u64 = SHARED | OBJECT | WIRED | ACCESS | INHERIT;
 
 const TAG: u64 = 7 << 1;
 const FRESH: u64 = 1 << 1;
@@ -194,6 +195,19 @@ impl Marks {
         self.0 & SHARED != 0
     }
 
+    /// Tells whether the page keeps its frame.
+    pub(crate) const fn is_wired(self) -> bool {
+        self.0 & WIRED != 0
+    }
+
+    pub(crate) const fn wired(self) -> Self {
+        Self(self.0 | WIRED)
+    }
+
+    pub(crate) const fn unwired(self) -> Self {
+        Self(self.0 & !WIRED)
+    }
+
     /// Tells whether the page is one of a sheet.
     pub(crate) const fn is_object(self) -> bool {
         self.0 & OBJECT != 0
@@ -205,7 +219,7 @@ impl Marks {
 
     /// Returns the marks of a copy of the page that is one map's.
     pub(crate) const fn private(self) -> Self {
-        Self(self.0 & !(OBJECT | SHARED))
+        Self(self.0 & !(OBJECT | SHARED | WIRED))
     }
 
     pub(crate) const fn shared(self) -> Self {
@@ -238,6 +252,18 @@ pub(crate) enum State {
     Mapped(Pfn, Marks),
     /// A CPU copies it.
     Busy(Marks),
+}
+
+impl State {
+    /// Returns the marks of the pages, if there are any.
+    pub(crate) const fn marks(self) -> Option<Marks> {
+        match self {
+            Self::Empty => None,
+            Self::Fresh(marks) | Self::Named(_, marks) | Self::Mapped(_, marks) | Self::Busy(marks) => {
+                Some(marks)
+            }
+        }
+    }
 }
 
 /// An entry of a table, as this crate reads and writes it.

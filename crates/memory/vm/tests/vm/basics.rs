@@ -311,3 +311,52 @@ fn pages_are_allocated_for_sharing() {
         });
     }
 }
+
+/// A wired page keeps its frame through a fork and a copy, and no write to it faults.
+#[test]
+fn wired_pages_keep_their_frames() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let tree = &map.space().0;
+            let area = map.allocate(&Allocation::pages(4)).unwrap();
+            tree.write(&map, 0, area.start(), 1).unwrap();
+            let _older = map.copy(area).unwrap();
+            map.wire(area).unwrap();
+            let frame = tree.touch(&map, 0, area.start(), Use::Read);
+            let child = map.fork(ground.space(kind), Limits::default()).unwrap();
+            let copy = map.copy(area).unwrap();
+            for page in 0..4 {
+                assert_eq!(map.fault(area.start().plus(page * PAGE), Use::Write), Ok(Resolved::Already));
+            }
+            tree.write(&map, 0, area.start(), 2).unwrap();
+            assert_eq!(tree.touch(&map, 0, area.start(), Use::Read), frame);
+            assert_eq!(child.space().0.read(&child, 0, area.start()), Ok(1));
+            assert_eq!((child.usage().wired_pages, map.usage().wired_pages), (0, 4));
+            let there = child.put(&Allocation::pages(0), copy).unwrap();
+            assert_eq!(child.space().0.read(&child, 0, there.start()), Ok(1));
+        });
+    }
+}
+
+/// Contents that are given up read as zeroes, and their frames are free after the flush.
+#[test]
+fn purged_pages_are_fresh_again() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let area = map.allocate(&Allocation::pages(600)).unwrap();
+            map.populate(area).unwrap();
+            assert_eq!(map.usage().resident_pages, 600);
+            let tree = &map.space().0;
+            (0..600).for_each(|page| tree.write(&map, 1, area.start().plus(page * PAGE), page + 1).unwrap());
+            map.purge(range(area.start().plus(PAGE), 598)).unwrap();
+            assert_eq!(map.usage().resident_pages, 2);
+            for page in 0..600 {
+                let kept = if page == 0 || page == 599 { page + 1 } else { 0 };
+                assert_eq!(tree.read(&map, 1, area.start().plus(page * PAGE)), Ok(kept));
+            }
+            tree.assert_no_stale();
+        });
+    }
+}

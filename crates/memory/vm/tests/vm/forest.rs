@@ -84,7 +84,16 @@ impl Forest {
                     Ok(area) => {
                         assert_eq!(area, range(pair.at(first), values.len() as u64));
                         for (page, value) in pages.zip(values) {
-                            assert_eq!(pair.pages[page].replace(Page { protection, inherit, value }), None);
+                            assert_eq!(
+                                pair.pages[page].replace(Page {
+                                    protection,
+                                    inherit,
+                                    value,
+                                    is_object: is_shared,
+                                    is_wired: false
+                                }),
+                                None
+                            );
                         }
                     }
                     Err(Refused { copy, error }) => {
@@ -107,7 +116,8 @@ impl Forest {
                 match pair.map.share(range(pair.at(first), count)) {
                     Ok(copy) => {
                         let same = |page: &Option<Page>| Rc::clone(&page.as_ref().unwrap().value);
-                        let values = pair.pages[pages].iter().map(same).collect();
+                        let values = pair.pages[pages.clone()].iter().map(same).collect();
+                        pair.pages[pages].iter_mut().flatten().for_each(|page| page.is_object = true);
                         self.copies.push(Carried { copy, values, is_shared: true });
                     }
                     Err(VmError::NotAllocated(_)) => {
@@ -141,8 +151,11 @@ impl Forest {
 /// Returns the page that a fork gives to the new map.
 fn inherited(page: &Page) -> Option<Page> {
     match page.inherit {
-        Inherit::Copy => Some(Page { value: Rc::new(Cell::new(page.value.get())), ..page.clone() }),
-        Inherit::Share => Some(page.clone()),
+        Inherit::Copy => {
+            let value = Rc::new(Cell::new(page.value.get()));
+            Some(Page { value, is_object: false, is_wired: false, ..page.clone() })
+        }
+        Inherit::Share => Some(Page { is_wired: false, ..page.clone() }),
         Inherit::Nothing => None,
     }
 }

@@ -3,13 +3,13 @@
 use rhumb_vm::{Allocation, FaultError, Limits, Map, Resource, Use, VmError};
 
 use crate::model::Pair;
-use crate::world::{GIB, KINDS, Kind, PAGE, Random, on_ground};
+use crate::world::{GIB, KINDS, Kind, PAGE, Random, on_ground, range};
 
 #[test]
 fn i11_addresses_and_resident_pages_are_limited_exactly() {
     for kind in KINDS {
         on_ground(|ground| {
-            let limits = Limits { address_pages: Some(1000), resident_pages: Some(333), tables: None };
+            let limits = Limits { address_pages: Some(1000), resident_pages: Some(333), ..Limits::default() };
             let map = Map::new(ground.space(kind), limits).unwrap();
             assert_eq!(map.limits(), limits);
             let area = map.allocate(&Allocation::pages(990)).unwrap();
@@ -24,7 +24,7 @@ fn i11_addresses_and_resident_pages_are_limited_exactly() {
             }
             assert_eq!(map.fault(at(333), Use::Write), Err(FaultError::Limit(Resource::Resident)));
             assert_eq!(map.usage().resident_pages, 333);
-            map.unmap(crate::world::range(area.start(), 1)).unwrap();
+            map.unmap(range(area.start(), 1)).unwrap();
             assert!(map.fault(at(333), Use::Write).is_ok(), "a page that was unmapped makes room");
             map.set_limits(Limits::default());
             assert!(map.fault(at(334), Use::Write).is_ok());
@@ -65,7 +65,7 @@ fn i7_a_limit_refuses_the_whole() {
                     Limits {
                         address_pages: some().map(|most| most * 40),
                         resident_pages: some(),
-                        tables: None,
+                        ..Limits::default()
                     }
                 };
                 let mut random = Random(most + 99);
@@ -79,5 +79,27 @@ fn i7_a_limit_refuses_the_whole() {
                 pair.check();
             });
         }
+    }
+}
+
+#[test]
+fn i11_wired_pages_are_limited() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let limits = Limits { wired_pages: Some(10), ..Limits::default() };
+            let map = Map::new(ground.space(kind), limits).unwrap();
+            let area = map.allocate(&Allocation::pages(30)).unwrap();
+            let part = |first: u64, pages: u64| range(area.start().plus(first * PAGE), pages);
+            assert_eq!(map.wire(part(0, 11)), Err(VmError::Limit(Resource::Wired)));
+            assert_eq!(map.usage().wired_pages, 0);
+            map.wire(part(0, 8)).unwrap();
+            map.wire(part(4, 6)).unwrap();
+            assert_eq!((map.usage().wired_pages, map.usage().resident_pages), (10, 10));
+            assert_eq!(map.purge(part(9, 3)), Err(VmError::Wired(part(9, 3))));
+            map.unwire(part(8, 20)).unwrap();
+            assert_eq!(map.usage().wired_pages, 8);
+            assert_eq!(map.unmap(part(6, 4)), Ok(4));
+            assert_eq!(map.usage().wired_pages, 6);
+        });
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use rhumb_machine::VirtAddr;
-use rhumb_vm::{Allocation, FaultError, Inherit, Protection, Region, Use, VmError};
+use rhumb_vm::{Allocation, FaultError, Inherit, Protection, Region, RegionKind, Use, VmError, Wiring};
 
 use crate::world::{Kind, PAGE, Random, TestMap, range};
 
@@ -19,6 +19,9 @@ pub(crate) struct Page {
     pub(crate) protection: Protection,
     pub(crate) inherit: Inherit,
     pub(crate) value: Rc<Cell<u64>>,
+    /// Whether several maps may write it.
+    pub(crate) is_object: bool,
+    pub(crate) is_wired: bool,
 }
 
 /// A map and what it should be.
@@ -52,7 +55,7 @@ impl Pair {
         let space = self.map.space().clone();
         let pages = first as usize..(first + count) as usize;
         let protection = PROTECTIONS[random.below(6).min(3) as usize];
-        match random.below(12) {
+        match random.below(15) {
             0 | 1 => {
                 let inherit = [Inherit::Nothing, Inherit::Share, Inherit::Copy, Inherit::Copy, Inherit::Copy]
                     [random.below(5) as usize];
@@ -65,7 +68,9 @@ impl Pair {
                     None => {
                         assert_eq!(result, Ok(range(self.at(first), count)));
                         for page in &mut self.pages[pages] {
-                            *page = Some(Page { protection, inherit, value: Rc::default() });
+                            let is_object = inherit == Inherit::Share;
+                            let value = Rc::default();
+                            *page = Some(Page { protection, inherit, value, is_object, is_wired: false });
                         }
                     }
                 }
@@ -91,9 +96,32 @@ impl Pair {
                 let result = short(self.map.inherit(range(self.at(first), count), inherit))?;
                 if pages.clone().all(|page| self.pages[page].is_some()) {
                     assert_eq!(result, Ok(()));
-                    self.pages[pages].iter_mut().flatten().for_each(|page| page.inherit = inherit);
+                    for page in self.pages[pages].iter_mut().flatten() {
+                        page.inherit = inherit;
+                        page.is_object |= inherit == Inherit::Share;
+                    }
                 } else {
                     assert!(matches!(result, Err(VmError::NotAllocated(_))));
+                }
+            }
+            11 | 12 => {
+                let area = range(self.at(first), count);
+                let is_wiring = random.below(2) == 0;
+                let result = short(if is_wiring { self.map.wire(area) } else { self.map.unwire(area) })?;
+                self.change_all(pages, result, |page| page.is_wired = is_wiring);
+            }
+            13 => {
+                let result = short(self.map.purge(range(self.at(first), count)))?;
+                let is_wired = |page: &Option<Page>| page.as_ref().is_some_and(|page| page.is_wired);
+                if let Err(VmError::Wired(_)) = result {
+                    assert!(self.pages[pages].iter().any(is_wired));
+                } else {
+                    assert!(result.is_err() || !self.pages[pages.clone()].iter().any(is_wired));
+                    self.change_all(pages, result, |page| {
+                        if !page.is_object {
+                            page.value = Rc::default();
+                        }
+                    });
                 }
             }
             7..=9 => {
@@ -119,6 +147,23 @@ impl Pair {
             }
         }
         Ok(())
+    }
+
+    /// Changes pages in the model as the map has done, or checks why it has not.
+    #[track_caller]
+    fn change_all(
+        &mut self,
+        pages: std::ops::Range<usize>,
+        result: Result<(), VmError>,
+        change: impl Fn(&mut Page),
+    ) {
+        match pages.clone().find(|&page| self.pages[page].is_none()) {
+            Some(page) => assert_eq!(result, Err(VmError::NotAllocated(self.at(page as u64)))),
+            None => {
+                assert_eq!(result, Ok(()));
+                self.pages[pages].iter_mut().flatten().for_each(change);
+            }
+        }
     }
 
     /// Checks the result of a use of a page.
@@ -159,20 +204,36 @@ impl Pair {
             assert!(!region.range.is_empty());
             for at in (region.range.start().get()..region.range.end().get()).step_by(PAGE as usize) {
                 let page = VirtAddr::new(at).since(self.at(0)) / PAGE;
-                assert_eq!(seen[page as usize].replace((region.protection, region.inherit)), None);
+                assert_eq!(
+                    seen[page as usize].replace((
+                        region.protection,
+                        region.inherit,
+                        region.kind,
+                        region.wiring
+                    )),
+                    None
+                );
             }
         }
-        let expected: Vec<_> =
-            self.pages.iter().map(|page| page.as_ref().map(|page| (page.protection, page.inherit))).collect();
+        let expected: Vec<_> = self.pages.iter().map(|page| page.as_ref().map(seen_of)).collect();
         assert_eq!(seen, expected);
         let usage = self.map.usage();
         assert_eq!(usage.address_pages, self.pages.iter().flatten().count() as u64);
+        let wired = |page: &&Page| page.is_wired;
+        assert_eq!(usage.wired_pages, self.pages.iter().flatten().filter(wired).count() as u64);
         assert_eq!(usage.resident_pages, regions.iter().map(|region| region.resident_pages).sum::<u64>());
         for page in 0..PAGES {
             self.check_page(page as usize % 4, page);
         }
         self.map.space().0.assert_no_stale();
     }
+}
+
+/// Returns what a region says of a page.
+fn seen_of(page: &Page) -> (Protection, Inherit, RegionKind, Wiring) {
+    let kind = if page.is_object { RegionKind::Object } else { RegionKind::Private };
+    let wiring = if page.is_wired { Wiring::Wired } else { Wiring::Pageable };
+    (page.protection, page.inherit, kind, wiring)
 }
 
 /// Ends the step where there was no memory, or a limit was reached.
