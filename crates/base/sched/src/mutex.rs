@@ -1,7 +1,7 @@
 //! [`Mutex`]: a lock for which threads sleep, with priority inheritance; a leaf where `unsafe` lives.
 //!
-//! A free mutex is taken and released by one compare-and-swap each, on its own line. Where it is held, [`crate::inherit`]
-//! does the rest. It is handed over to the most urgent waiter, so none of them starves but by more urgent ones.
+//! A free mutex is taken and released by one compare-and-swap each, on its own line. Where it is held, the module
+//! `inherit` does the rest. It is handed over to the most urgent waiter, so none of them starves but by more urgent ones.
 //!
 //! A thread that ends while it holds mutexes, because it forgot their guards, holds them permanently, and stays in
 //! memory.

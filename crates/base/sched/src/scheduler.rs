@@ -1,8 +1,8 @@
 //! [`Scheduler`]: starting, waking, choosing, and the hand-over of threads between CPUs.
 //!
-//! One way leads onto a CPU: [`Scheduler::decide`] takes a thread out of this CPU's queue under its lock. One way leads
-//! off: [`Scheduler::finish`], on the next thread's stack, settles the word of the thread that was left, and puts it
-//! into a queue if it is ready. Between the two the thread is in no queue. See [`StateWord`](crate::word::StateWord).
+//! One way leads onto a CPU: `Scheduler::decide` takes a thread out of this CPU's queue under its lock. One way leads
+//! off: `Scheduler::finish`, on the next thread's stack, settles the word of the thread that was left, and puts it
+//! into a queue if it is ready. Between the two the thread is in no queue. See [`word`](crate::word).
 //!
 //! Locking: the queue's lock is the innermost one. No CPU holds two of them. A thread on its way from one queue to
 //! another is Ready, in no queue, and belongs to the CPU that moves it.

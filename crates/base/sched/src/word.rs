@@ -1,4 +1,4 @@
-//! [`StateWord`]: the state of a thread in one atomic word, by which CPUs agree on who runs it.
+//! `StateWord`: the state of a thread in one atomic word, by which CPUs agree on who runs it.
 //!
 //! ```text
 //!   bit 63 ............ 5   4 .. 3   2 .. 0
@@ -14,13 +14,13 @@
 //! ```
 //!
 //! **The hand-over.** A thread that is Running, Blocking or Ended is on a CPU: its registers are there. Only the CPU
-//! takes it from there, by [`StateWord::settle`], *after* it runs on the stack of another thread. A waker that finds
+//! takes it from there, by `StateWord::settle`, *after* it runs on the stack of another thread. A waker that finds
 //! Blocking does no more than to say Running; the CPU, when it settles, finds that and puts the thread into a queue. A
 //! waker that finds Blocked, whose registers are saved, puts it into a queue itself. So a thread is in a queue only when
 //! it is on no CPU, no waker waits for a CPU, and each wake-up is one compare-and-swap.
 //!
 //! **One end for each wait.** Wake-up, time-out and cancel compete for that compare-and-swap, and one of them wins: it
-//! writes its [`Reason`]. Each wait has a number ([`Ticket`]), so one that comes late ends no later wait.
+//! writes its [`Reason`]. Each wait has a number (`Ticket`), so one that comes late ends no later wait.
 
 use rhumb_machine::impossible;
 use rhumb_sync::atomic::{AcqRel, Acquire, AtomicU64, Relaxed, Release};
