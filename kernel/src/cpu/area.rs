@@ -295,6 +295,19 @@ impl Deref for Here<'_> {
     }
 }
 
+// It does not compile where another CPU could be shown either of them: both implementations apply then.
+const _: fn() = || {
+    trait Either<Which> {
+        fn holds() {}
+    }
+    struct Sendable;
+    impl<T> Either<()> for T {}
+    impl<T: Send> Either<Sendable> for T {}
+    <Here<'static> as Either<_>>::holds();
+    <&Here<'static> as Either<_>>::holds();
+    <&Own as Either<_>>::holds();
+};
+
 static BOOT: PerCpu = PerCpu::new(CpuId::BOOT);
 static AREAS: [AtomicPtr<PerCpu>; MAX_CPUS] = [const { AtomicPtr::new(core::ptr::null_mut()) }; MAX_CPUS];
 
