@@ -51,16 +51,19 @@ pub(crate) struct Fair<K: ThreadHome> {
     zero_ns: u64,
 }
 
-/// Returns `virtual_ns` for real time that passes for a thread of this weight, and what is left over.
+/// The longest real time that is charged at once, 104 days: its product with a weight is still one word.
+const MOST_NS: u64 = 1 << 53;
+
+/// Returns the virtual time that passes in `real_ns` for a thread of this weight, and what is left over.
 fn virtual_of(real_ns: u64, residue: u64, weight: u64) -> (u64, u64) {
-    let scaled = u128::from(real_ns) * u128::from(NORMAL_WEIGHT) + u128::from(residue);
-    let weight = u128::from(weight.max(1));
-    ((scaled / weight) as u64, (scaled % weight) as u64)
+    let scaled = real_ns.min(MOST_NS) * NORMAL_WEIGHT + residue;
+    let weight = weight.max(1);
+    (scaled / weight, scaled % weight)
 }
 
 /// Returns the real time in which `virtual_ns` pass for a thread of this weight, rounded up.
 fn real_of(virtual_ns: u64, weight: u64) -> u64 {
-    (u128::from(virtual_ns) * u128::from(weight)).div_ceil(u128::from(NORMAL_WEIGHT)) as u64
+    virtual_ns.saturating_mul(weight).div_ceil(NORMAL_WEIGHT)
 }
 
 impl<K: ThreadHome> Fair<K> {

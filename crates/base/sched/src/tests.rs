@@ -1,6 +1,8 @@
 //! Tests of the whole: shares and priorities in virtual time, real threads as CPUs, and models of the hand-over.
 
 #[cfg(not(any(loom, shuttle)))]
+mod bad_input;
+#[cfg(not(any(loom, shuttle)))]
 mod balancing;
 #[cfg(not(any(loom, shuttle)))]
 mod hosted;

@@ -176,3 +176,15 @@ proptest! {
         }
     }
 }
+
+/// However long a thread has run, it is charged without overflow, and its slice ends at a time that is not before now.
+#[test]
+fn long_times_do_not_overflow() {
+    for weight in [Nice::LEAST.weight(), 1024, Nice::MOST.weight()] {
+        let (virtual_ns, residue) = virtual_of(u64::MAX, weight - 1, weight);
+        assert!(virtual_ns >= super::MOST_NS / weight && residue < weight);
+        assert_eq!(virtual_of(1 << 40, 0, weight).0, (1 << 50) / weight);
+        assert!(super::real_of(virtual_of(3_000_000, 0, weight).0, weight) <= 3_000_000);
+        assert!(super::real_of(u64::MAX, weight) >= u64::MAX / 1024);
+    }
+}

@@ -104,6 +104,8 @@ pub(crate) struct World {
     /// Threads in memory.
     pub(crate) threads: AtomicUsize,
     pub(crate) is_over: AtomicBool,
+    /// Whether there is no memory for threads.
+    pub(crate) is_full: AtomicBool,
     pub(crate) interrupts: AtomicU64,
 }
 
@@ -146,6 +148,9 @@ unsafe impl ThreadHome for K {
     type Data = Arc<Baton>;
 
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        if self.is_full.load(SeqCst) {
+            return None;
+        }
         self.threads.fetch_add(1, SeqCst);
         // SAFETY: a thread has a size.
         NonNull::new(unsafe { std::alloc::alloc(layout) })
@@ -229,6 +234,7 @@ impl Rig {
             requests: (0..cpus).map(|_| Request::default()).collect(),
             threads: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
             interrupts: AtomicU64::new(0),
         }));
         // SAFETY: a rig has one scheduler, and no test has threads of two rigs meet.
