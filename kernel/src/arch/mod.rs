@@ -8,6 +8,7 @@
 //! | [`halt`] | halting a CPU |
 //! | [`gdt`], [`idt`] | segments and interrupt stacks; the table of traps and its stubs |
 //! | [`gs`] | where assembly finds a CPU's own words |
+//! | [`fixup`], [`patch`] | accesses that may fault; code that boot completes |
 //! | [`apic`], [`ioapic`], [`pic`] | interrupt controllers |
 //! | [`mce`], [`mtrr`] | machine checks; how memory is cached |
 //! | [`tsc`] | the time-stamp counter |
@@ -18,6 +19,7 @@ pub mod apic;
 pub mod control;
 pub mod entropy;
 pub mod features;
+pub mod fixup;
 pub mod gdt;
 pub mod gs;
 pub mod halt;
@@ -25,6 +27,7 @@ pub mod idt;
 pub mod ioapic;
 pub mod mce;
 pub mod mtrr;
+pub mod patch;
 pub mod pci;
 pub mod pic;
 pub mod pkrs;

@@ -32,7 +32,8 @@ use rhumb_pagetable::Levels;
 use rhumb_screen::{Channel, Description, Mode};
 
 use crate::arch::features::features;
-use crate::arch::{apic, idt};
+use crate::arch::patch::Reason;
+use crate::arch::{apic, fixup, idt, patch};
 use crate::cpu::lock::IrqMutex;
 use crate::cpu::{area, clock, kasan, root, trampoline};
 use crate::facts::{self, Boot, FIRST_MEBIBYTE};
@@ -66,6 +67,13 @@ fn refuse(why: impl Display) -> ! {
 #[unsafe(no_mangle)]
 extern "sysv64" fn boot_start(loader: u32, information: u32) -> ! {
     area::install_boot();
+    // SAFETY: the boot tables are loaded, which show the image writable, and this CPU alone runs; its features decide.
+    unsafe {
+        fixup::sort();
+        patch::apply(|reason| match reason {
+            Reason::Smap => features().smap,
+        });
+    }
     idt::load_for_boot();
     console::init();
     clock::start();

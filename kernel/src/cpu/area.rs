@@ -113,8 +113,6 @@ pub struct PerCpu {
 pub struct Own {
     /// How many traps are being reported: a fault inside a report ends the report.
     pub report_depth: AtomicU32,
-    /// Where an expected fault of `cpu::probe` goes on, 0 when none is expected.
-    pub probe_resume: AtomicU64,
     /// The value that the last expected fault's handler had in the register of protection keys, where tables have one.
     pub handler_keys: AtomicU64,
     /// Whether it runs a program of BPF: events meanwhile are missed.
@@ -153,7 +151,6 @@ impl PerCpu {
             job: OwnLine(AtomicPtr::new(core::ptr::null_mut())),
             own: Own {
                 report_depth: AtomicU32::new(0),
-                probe_resume: AtomicU64::new(0),
                 handler_keys: AtomicU64::new(0),
                 runs_program: AtomicBool::new(false),
                 _not_sync: PhantomData,

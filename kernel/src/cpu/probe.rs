@@ -1,16 +1,20 @@
 //! Accesses to addresses that may not be mapped, which the kernel survives.
 //!
-//! Reports read what may not be mapped, and tests also try writes and fetches. Each access is a leaf of a few
-//! instructions. Before the access, the CPU's area notes where to go on if it faults, and the page-fault handler goes
-//! there.
+//! Reports read what may not be mapped, and tests also try writes and fetches. Each access is an instruction of a leaf
+//! in assembly, for which the image's table of fixups ([`fixup`]) says where the CPU goes on if it faults. Accesses are
+//! made in any context: with interrupts on or off, in handlers, by all CPUs at once. An address of pageable memory is
+//! brought in where faults are allowed.
+//!
+//! For addresses of programs there is [`super::user`].
 
 use core::arch::naked_asm;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::Relaxed;
 
 use rhumb_machine::{Machine, VirtAddr};
 
 use super::area;
 use super::machine::MACHINE;
+use crate::arch::fixup::{fixup, resume_at};
 use crate::arch::idt::TrapFrame;
 use crate::arch::pkrs::{self, Pkrs};
 
@@ -18,12 +22,31 @@ use crate::arch::pkrs::{self, Pkrs};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Faulted;
 
+/// The answer of a leaf: a value, and whether the access went through, in two registers.
+#[repr(C)]
+pub struct Answer {
+    value: u64,
+    has_faulted: u64,
+}
+
+impl Answer {
+    /// Returns the value.
+    ///
+    /// # Errors
+    /// [`Faulted`].
+    pub fn value(self) -> Result<u64, Faulted> {
+        if self.has_faulted == 0 { Ok(self.value) } else { Err(Faulted) }
+    }
+}
+
 /// Reads the byte at `addr`.
+///
+/// # Errors
+/// [`Faulted`]: it cannot be read.
 pub fn read_byte(addr: VirtAddr) -> Result<u8, Faulted> {
     // SAFETY: a byte read at any address either faults, which is caught, or has no effect (callers do not name device
     // registers).
-    let result = unsafe { expecting(|| raw_read(addr.get())) };
-    u8::try_from(result).map_err(|_| Faulted)
+    unsafe { raw_read(addr.get()) }.value().map(|value| value as u8)
 }
 
 /// Reads the 8 bytes at `addr`, which may be anything: at once, so that an aligned word is never half of one value and
@@ -31,69 +54,65 @@ pub fn read_byte(addr: VirtAddr) -> Result<u8, Faulted> {
 ///
 /// The read is an instruction of a leaf in assembly, so the language knows as little of it as of the reads that the CPU
 /// makes by itself. It may read memory that other code writes at the same time.
+///
+/// # Errors
+/// [`Faulted`]: one of them cannot be read.
 pub fn read_word(addr: VirtAddr) -> Result<u64, Faulted> {
     // SAFETY: a read at any address either faults, which is caught, or has no effect (callers do not name device
     // registers).
-    let word = unsafe { expecting(|| raw_read_word(addr.get())) };
-    if word != FAULTED {
-        return Ok(word);
-    }
-    // The word is all ones, or the read faulted: the bytes tell.
-    let mut bytes = [0; 8];
-    for (offset, byte) in bytes.iter_mut().enumerate() {
-        *byte = read_byte(VirtAddr::new(addr.get().wrapping_add(offset as u64)))?;
-    }
-    Ok(u64::from_le_bytes(bytes))
+    unsafe { raw_read_word(addr.get()) }.value()
 }
 
-/// The value that [`expecting`] returns for an access that faulted.
-pub const FAULTED: u64 = u64::MAX;
-
-/// Makes an access that may fault, and returns what its leaf returns, or [`FAULTED`].
-///
-/// # Safety
-/// The access is made by a leaf function that notes its stack pointer in r11 first, so that the handler can return for
-/// it however deep the access was.
-pub unsafe fn expecting(access: impl FnOnce() -> u64) -> u64 {
-    // The mark belongs to the CPU, so neither another thread nor an interrupt's own probe may come between.
-    let guard = MACHINE.irq_off();
-    let here = area::here(guard.irq_off().pinned());
-    let mark = &here.own().probe_resume;
-    let outer = mark.swap(raw_fault as *const () as u64, Acquire);
-    let result = access();
-    mark.store(outer, Release);
-    result
-}
-
-/// Resumes behind the access if the page fault, general-protection fault or breakpoint in `frame` was expected, and tells
-/// whether it was.
+/// Resumes behind the access if the fault in `frame` is that of an instruction that may fault, and tells whether it is.
 pub fn resume(frame: &mut TrapFrame) -> bool {
-    let guard = MACHINE.irq_off();
-    let here = area::here(guard.irq_off().pinned());
-    let resume = here.own().probe_resume.load(Relaxed);
-    if resume == 0 {
-        return false;
-    }
-    if pkrs::are_used() {
-        here.own().handler_keys.store(u64::from(Pkrs.value()), Relaxed);
-    }
-    // The leaf keeps its entry stack pointer in r11: see `raw_*`.
-    frame.rsp = frame.r11;
+    let Some(resume) = resume_at(frame.rip) else {
+        return cfg!(feature = "lab") && resume_caller(frame);
+    };
+    note_keys();
     frame.rip = resume;
     true
 }
 
-#[unsafe(naked)]
-unsafe extern "sysv64" fn raw_read(addr: u64) -> u64 {
-    naked_asm!("mov r11, rsp", "movzx eax, byte ptr [rdi]", "ret")
+/// Resumes behind the call if code that a leaf calls has faulted on its first instruction: the call may fault, too, and
+/// the fault is told at the address that it leads to.
+fn resume_caller(frame: &mut TrapFrame) -> bool {
+    let Ok(return_to) = read_word(VirtAddr::new(frame.rsp)) else { return false };
+    let Some(resume) = resume_at(return_to) else { return false };
+    note_keys();
+    frame.rsp += 8;
+    frame.rip = resume;
+    true
+}
+
+/// Notes the rights with which the handler runs, for a test.
+fn note_keys() {
+    if pkrs::are_used() {
+        let guard = MACHINE.irq_off();
+        let here = area::here(guard.irq_off().pinned());
+        here.own().handler_keys.store(u64::from(Pkrs.value()), Relaxed);
+    }
 }
 
 #[unsafe(naked)]
-unsafe extern "sysv64" fn raw_read_word(addr: u64) -> u64 {
-    naked_asm!("mov r11, rsp", "mov rax, qword ptr [rdi]", "ret")
+unsafe extern "sysv64" fn raw_read(addr: u64) -> Answer {
+    naked_asm!(
+        "xor edx, edx",
+        "2: movzx eax, byte ptr [rdi]",
+        "ret",
+        "3: mov edx, 1",
+        "ret",
+        fixup!("2b", "3b")
+    )
 }
 
 #[unsafe(naked)]
-unsafe extern "sysv64" fn raw_fault() -> u64 {
-    naked_asm!("mov rax, {faulted}", "ret", faulted = const FAULTED as i64)
+unsafe extern "sysv64" fn raw_read_word(addr: u64) -> Answer {
+    naked_asm!(
+        "xor edx, edx",
+        "2: mov rax, qword ptr [rdi]",
+        "ret",
+        "3: mov edx, 1",
+        "ret",
+        fixup!("2b", "3b")
+    )
 }

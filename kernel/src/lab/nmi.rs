@@ -84,8 +84,6 @@ fn handle(frame: &mut TrapFrame, closed: &Closed) -> bool {
     if nmis.are_handled() {
         return false;
     }
-    // Where a probed access was interrupted: a fault from here to the end is not that access's.
-    let probed = here.own().probe_resume.swap(0, Relaxed);
     COUNT.nmis.increment();
     if closed.found_open() {
         nmis.found_open.fetch_add(1, Relaxed);
@@ -94,7 +92,6 @@ fn handle(frame: &mut TrapFrame, closed: &Closed) -> bool {
         nmis.left_open.fetch_add(1, Relaxed);
     }
     skip_halt(frame);
-    here.own().probe_resume.store(probed, Relaxed);
     nmis.announced.store(false, Release);
     true
 }

@@ -155,8 +155,6 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
         }
         _ => halt::permanently(),
     }
-    // An access that was being probed is not gone back to: a fault from here on is the report's own.
-    here.own().probe_resume.store(0, Relaxed);
     // SAFETY: this CPU does not go back; the lower half of each stack is as long as a report needs.
     unsafe { here.area().descriptors.split_stacks(|stack| here.stacks.middle(Stack::Interrupt(stack))) };
     let stack = StackUse::begin();
