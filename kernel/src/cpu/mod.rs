@@ -14,7 +14,7 @@
 //! | [`clock`] | time, and alarms |
 //! | [`preempt`] | where the scheduler is called |
 //! | [`once`] | places that boot fills once |
-//! | [`probe`], [`backtrace`] | touching what may not be there; the chain of callers |
+//! | [`probe`], [`user`], [`backtrace`] | touching what may not be there; memory of programs; the chain of callers |
 //! | [`trace`], [`reasons`] | where the memory system tells of events; numbers for the texts of reasons |
 //! | [`irqsoff`], [`kasan`] | the tracer of interrupts off and the checker of accesses, in kernels built with them |
 
@@ -42,6 +42,7 @@ pub mod start;
 pub mod tlb;
 pub mod trace;
 pub mod trampoline;
+pub mod user;
 pub mod work;
 
 pub use online::{online, online_count};

@@ -171,7 +171,8 @@ fn walk(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> R
     Ok(())
 }
 
-fn phys_in_direct_map(phys: u64) -> Result<VirtAddr, CommandError> {
+/// Returns where the direct map shows a physical address.
+pub(super) fn phys_in_direct_map(phys: u64) -> Result<VirtAddr, CommandError> {
     let range = layout::direct_map();
     if phys >= range.bytes() {
         return Err(CommandError::failed(format_args!(

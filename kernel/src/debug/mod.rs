@@ -5,6 +5,7 @@
 //! | module | commands |
 //! |---|---|
 //! | [`memory`] | `meminfo`, `memmap`, `maps`, `walk` |
+//! | [`peek`] | `peek` |
 //! | [`audit`] | `maps audit` |
 //! | [`frames`] | `buddyinfo`, `zoneinfo`, `frames` |
 //! | [`objects`] | `slabinfo`, `slabs` |
@@ -47,6 +48,7 @@ mod memory;
 mod modules;
 pub mod objects;
 mod pageable;
+mod peek;
 mod ram_disk;
 pub mod random;
 mod stop;
@@ -79,6 +81,7 @@ pub struct Kernel {
 
 const COMMANDS: Commands<Kernel> = Commands::new(&[
     memory::COMMANDS,
+    peek::COMMANDS,
     frames::COMMANDS,
     objects::COMMANDS,
     directmap::COMMANDS,

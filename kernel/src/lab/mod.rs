@@ -34,6 +34,7 @@ mod sample;
 mod selftest;
 mod sizes;
 mod stress;
+mod user_pages;
 
 use rhumb_monitor::{Alias, Command};
 

@@ -34,6 +34,7 @@ mod stacks;
 mod tables;
 mod time;
 mod unmapped;
+mod user_access;
 
 use rhumb_machine::{Counted, impossible};
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
@@ -53,6 +54,7 @@ const TESTS: &[&[Test]] = &[
     tables::TESTS,
     protection::TESTS,
     stacks::TESTS,
+    user_access::TESTS,
     protect::TESTS,
     bpf::TESTS,
     calls::TESTS,
