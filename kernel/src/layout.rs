@@ -4,6 +4,7 @@
 //! 4 levels                                        5 levels, where it differs
 //! ffff_8000_0000_0000 .. ffff_bfff_ffff_ffff      ff00_0000_0000_0000 .. ff7f_ffff_ffff_ffff   direct map (64 TiB; 32 PiB)
 //! ffff_c000_0000_0000 .. ffff_dfff_ffff_ffff      kernel map, of which now:
+//!   ffff_c100_0000_0000   4 KiB per CPU             descriptors and task-state segments, read-only
 //!   ffff_c200_0000_0000   4 KiB                     scratch, mapped only while mapping is measured
 //!   ffff_c300_0000_0000   2 MiB                     long mappings of RAM past the direct map's end
 //!   ffff_c400_0000_0000   up to 8 TiB each          areas: below 2 MiB, below 1 GiB, larger. Stacks and devices first
@@ -72,7 +73,23 @@ const INTERRUPT_STACK_PAGES: u64 = 4 * RED_ZONES;
 const RED_ZONES: u64 = if cfg!(feature = "kasan") { 2 } else { 1 };
 
 /// Pages of addresses that one CPU's stacks take, each with its guard.
-pub const STACK_PAGES_PER_CPU: u64 = (MAIN_STACK_PAGES + 1) + 3 * (INTERRUPT_STACK_PAGES + 1);
+pub const STACK_PAGES_PER_CPU: u64 =
+    (MAIN_STACK_PAGES + 1) + InterruptStack::ALL.len() as u64 * (INTERRUPT_STACK_PAGES + 1);
+
+/// Returns the page of `cpu`'s descriptors and task-state segment, where it is read-only.
+pub const fn entry(cpu: CpuId) -> VirtAddr {
+    ENTRIES.plus(cpu.index() as u64 * PAGE)
+}
+
+const ENTRIES: VirtAddr = KERNEL_MAP.plus(1 << 40);
+
+/// Returns the CPU whose descriptors have `address`.
+pub fn entry_at(address: VirtAddr) -> Option<CpuId> {
+    if address < ENTRIES {
+        return None;
+    }
+    CpuId::new((address.since(ENTRIES) / PAGE) as usize)
+}
 
 /// A page for measuring the cost of mapping one; nothing else is ever mapped in its 512 GiB.
 #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only `count` maps it"))]
@@ -136,11 +153,12 @@ pub enum Stack {
 
 impl Stack {
     /// All stacks of a CPU.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Main,
         Self::Interrupt(InterruptStack::DoubleFault),
         Self::Interrupt(InterruptStack::Nmi),
         Self::Interrupt(InterruptStack::MachineCheck),
+        Self::Interrupt(InterruptStack::Debug),
     ];
 
     /// Returns how many bytes it has, without its guard.
@@ -159,6 +177,7 @@ impl Stack {
             Self::Interrupt(InterruptStack::DoubleFault) => "double-fault stack",
             Self::Interrupt(InterruptStack::Nmi) => "NMI stack",
             Self::Interrupt(InterruptStack::MachineCheck) => "machine-check stack",
+            Self::Interrupt(InterruptStack::Debug) => "debug stack",
         }
     }
 }

@@ -81,6 +81,7 @@ fn bring_up(boot: &'static Boot) {
     pic::disable();
     backtrace::check_symbols();
     here.set_inputs(inputs(boot, boot.topology.cpus.first()));
+    boot::areas::give_descriptors(here);
     cpu::start::set_up_boot(here);
     let reference = clock::calibrate(clock::Counters {
         acpi_timer: boot.topology.power.pm_timer,

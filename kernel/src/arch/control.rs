@@ -46,8 +46,9 @@ const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
     .union(Cr0Flags::WRITE_PROTECT)
     .union(Cr0Flags::PAGING);
 
-/// SYSENTER's code segment: with 0 the instruction faults.
-const IA32_SYSENTER_CS: u32 = 0x174;
+/// SYSENTER's code segment (with 0 the instruction faults), stack and code; and the bases of FS and of the GS that SWAPGS
+/// takes. Loaders may have left values there, and a program would get them.
+const UNUSED: [u32; 5] = [0x174, 0x175, 0x176, 0xc000_0100, 0xc000_0102];
 
 impl Controls {
     /// Returns this CPU's now.
@@ -137,8 +138,8 @@ pub fn enable_protections() -> Result<(), NotTaken> {
     }
     // SAFETY: every 64-bit CPU has the PAT. Its first four slots, all that the boot tables use, keep their meaning.
     unsafe { Msr::new(IA32_PAT).write(PAT_LAYOUT) };
-    // SAFETY: every 64-bit CPU has it; nothing uses SYSENTER.
-    unsafe { Msr::new(IA32_SYSENTER_CS).write(0) };
+    // SAFETY: every 64-bit CPU has these registers, and nothing of the kernel uses them.
+    UNUSED.into_iter().for_each(|register| unsafe { Msr::new(register).write(0) });
     let wanted = Controls::wanted();
     // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us;
     // no code uses the bits that are cleared.

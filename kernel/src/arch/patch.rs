@@ -7,6 +7,7 @@
 //! | reason | instruction | without it |
 //! |---|---|---|
 //! | [`Reason::Smap`] | `stac`, `clac` | an invalid opcode on CPUs without SMAP |
+//! | [`Reason::Swapgs`] | `lfence` | on some CPUs, an entry that runs ahead with the GS base of a program |
 
 use core::slice;
 
@@ -25,6 +26,14 @@ macro_rules! clac {
     };
 }
 pub(crate) use clac;
+
+/// Waits until the branch before it is decided, where CPUs run ahead of a `swapgs` that is skipped: `lfence`.
+macro_rules! fence {
+    () => {
+        $crate::arch::patch::patched!("0x0f, 0x1f, 0x00", "1", "0xe8ae0f")
+    };
+}
+pub(crate) use fence;
 
 /// A site of three bytes: no operation, the number of the reason, and the instruction's bytes as a number.
 macro_rules! patched {
@@ -50,6 +59,8 @@ pub(crate) use patched;
 pub enum Reason {
     /// The CPU has SMAP.
     Smap = 0,
+    /// The CPU may run ahead of an entry's `swapgs` (CVE-2019-1125).
+    Swapgs = 1,
 }
 
 /// A site, the number of its [`Reason`], and the three bytes that go there, lowest first.
@@ -75,7 +86,8 @@ pub unsafe fn apply(applies: impl Fn(Reason) -> bool) {
         ((&raw const __patches_end) as usize - (&raw const __patches_start) as usize) / size_of::<Patch>();
     // SAFETY: the linker gathers the entries, and nothing else, between the two symbols.
     let patches = unsafe { slice::from_raw_parts(&raw const __patches_start, count) };
-    for patch in patches.iter().filter(|patch| patch.reason == Reason::Smap as u32 && applies(Reason::Smap)) {
+    let reasons = [Reason::Smap, Reason::Swapgs].map(|reason| (reason as u32, applies(reason)));
+    for patch in patches.iter().filter(|patch| reasons.contains(&(patch.reason, true))) {
         let [a, b, c, _] = patch.bytes.to_le_bytes();
         // SAFETY: each site is three bytes of no operation in the kernel's text, which is writable now, and no code
         // runs there, by the caller's promise.

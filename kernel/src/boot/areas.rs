@@ -12,14 +12,18 @@ use core::{array, slice};
 
 use arrayvec::ArrayVec;
 use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation};
-use rhumb_machine::{CpuId, MAX_NODES, NodeId, PageSize, PhysAddr, VirtAddr, impossible};
+use rhumb_machine::{CpuId, MAX_NODES, Machine, NodeId, PageSize, PhysAddr, VirtAddr, impossible};
 use rhumb_smp::call::Senders;
 use rhumb_windows::CpuSlots;
 
 use super::paging::Wanted;
 use super::refuse;
+use crate::arch::gdt::Descriptors;
 use crate::cpu::area::{self, PerCpu};
+use crate::cpu::machine::MACHINE;
+use crate::cpu::once;
 use crate::facts::Boot;
+use crate::layout;
 use crate::mm;
 use crate::platform::logging;
 
@@ -57,6 +61,21 @@ pub(super) fn reserve(
         .collect()
 }
 
+/// Gives a CPU its segment descriptors, which boot has mapped for it. Once, on the kernel's tables, before the CPU is set
+/// up.
+pub fn give_descriptors(area: &PerCpu) {
+    let Some(phys) = mm::tables::walk(layout::entry(area.id())).phys() else {
+        return impossible!("boot has mapped a page for the descriptors of CPU {}", area.id());
+    };
+    // SAFETY: the page was taken for this CPU's descriptors, is in the direct map, and no other code knows it.
+    let descriptors: &'static Descriptors = unsafe {
+        let page = MACHINE.direct(phys).as_mut_ptr::<Descriptors>();
+        page.write(Descriptors::new());
+        &*page
+    };
+    once::fill(&area.descriptors, descriptors);
+}
+
 /// Fills in the areas of the other CPUs and makes them known, and gives each CPU its inbox and the slots of its windows.
 /// Once, on the kernel's tables.
 pub fn make(boot: &Boot) {
@@ -92,6 +111,7 @@ pub fn make(boot: &Boot) {
                 &*area
             };
             logging::attach(cpu, area.log_ring());
+            give_descriptors(area);
             area
         };
         area.receive_from(senders);

@@ -33,7 +33,7 @@ use rhumb_screen::{Channel, Description, Mode};
 
 use crate::arch::features::features;
 use crate::arch::patch::Reason;
-use crate::arch::{apic, fixup, idt, patch};
+use crate::arch::{apic, fixup, idt, patch, quirks};
 use crate::cpu::lock::IrqMutex;
 use crate::cpu::{area, clock, kasan, root, trampoline};
 use crate::facts::{self, Boot, FIRST_MEBIBYTE};
@@ -69,9 +69,11 @@ extern "sysv64" fn boot_start(loader: u32, information: u32) -> ! {
     area::install_boot();
     // SAFETY: the boot tables are loaded, which show the image writable, and this CPU alone runs; its features decide.
     unsafe {
+        idt::write_tables(&trampoline::parked_handlers());
         fixup::sort();
         patch::apply(|reason| match reason {
             Reason::Smap => features().smap,
+            Reason::Swapgs => quirks::runs_ahead_of_swapgs(),
         });
     }
     idt::load_for_boot();

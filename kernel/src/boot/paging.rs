@@ -11,7 +11,8 @@ use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation, Topology};
 use rhumb_directmap::{Plan, PlanRequest};
 use rhumb_machine::{Block, CpuId, NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
-    Access, Attributes, EmptyTables, Entry, Levels, Mapper, Mapping, Root, Scope, TableMemory, TableSource,
+    Access, Attributes, EmptyTables, Entry, Levels, Mapper, Mapping, Root, Scope, TableMemory,
+    TableSource,
 };
 use rhumb_tableguard::TableStore;
 
@@ -118,6 +119,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     map_image(&mut mapper, &mut source, wanted.largest_for_text)?;
     map_stacks(&mut mapper, &mut source, wanted)?;
     map_devices(&mut mapper, &mut source, wanted.devices)?;
+    map_descriptors(&mut mapper, &mut source, wanted)?;
     prepare_windows(&mut mapper, &mut source, wanted)?;
     source.node = node;
     prepare_table(&mut mapper, &mut source, layout::CODE, PageSize::Size2M)?;
@@ -183,6 +185,33 @@ fn map_stacks<M: TableMemory>(
             largest: PageSize::Size4K,
         };
         mapper.map(&mapping, source)?;
+    }
+    Ok(())
+}
+
+/// Maps a page for the segment descriptors of each CPU, of its node's memory, read-only. The kernel writes there through
+/// the direct map.
+fn map_descriptors<M: TableMemory>(
+    mapper: &mut Mapper<'_, M>,
+    source: &mut Tables<'_, '_>,
+    wanted: &Wanted<'_>,
+) -> Result<(), PagingError> {
+    for node in (0..wanted.topology.node_count()).filter_map(NodeId::new) {
+        let its_cpus = || wanted.cpus_with_nodes().filter(|&(_, of)| of == node).map(|(cpu, _)| cpu);
+        let count = its_cpus().count() as u64;
+        if count == 0 {
+            continue;
+        }
+        let run = source.frames.take_run_near(wanted.topology, node, count, 1, Reservation::PerCpu)?;
+        for (cpu, frame) in its_cpus().zip(run.iter()) {
+            let mapping = Mapping {
+                virt: layout::entry(cpu),
+                phys: Block::around(frame, PageSize::Size4K).frames().addrs(),
+                attributes: Attributes::kernel(Access::ReadOnly),
+                largest: PageSize::Size4K,
+            };
+            mapper.map(&mapping, source)?;
+        }
     }
     Ok(())
 }

@@ -6,7 +6,6 @@
 //!   lazy          exchanged by each CPU that flushes                                             its own line
 //!   job           written by a CPU that has work for this one                                    its own line
 //!   own ..        words for its CPU alone; counters and tracer, which others read at times
-//!   descriptors   of segments
 //!   log ..        records of its log
 //! ```
 //!
@@ -82,6 +81,8 @@ pub struct PerCpu {
     inbox: Once<Inbox>,
     /// Where its stacks lie.
     pub stacks: Stacks,
+    /// Segment descriptors and task-state segment, at their writable place. Before the CPU starts.
+    pub descriptors: Once<&'static Descriptors>,
     /// Its control registers when it last noted them.
     controls: [AtomicU64; 3],
     /// The worst machine check that it has found: see `arch::mce`.
@@ -101,8 +102,6 @@ pub struct PerCpu {
     /// How long guards keep interrupts off, where that is traced.
     pub irqs_off: irqsoff::Trace,
 
-    /// Segment descriptors and task-state segment.
-    pub descriptors: OwnLine<Descriptors>,
     log_ring: OwnLine<Once<Ring<'static>>>,
     log_slots: [Slot; LOG_SLOTS],
 }
@@ -128,8 +127,7 @@ const _: () =
 const _: () =
     assert!(offset_of!(PerCpu, own).is_multiple_of(64) && offset_of!(PerCpu, log_ring).is_multiple_of(64));
 
-// SAFETY: words that change are atomics, but for `descriptors`, which only their own CPU writes while it starts; `own`
-// is reached through `Here` alone, which stays on its CPU.
+// SAFETY: words that change are atomics; `own` is reached through `Here` alone, which stays on its CPU.
 unsafe impl Sync for PerCpu {}
 
 impl PerCpu {
@@ -143,6 +141,7 @@ impl PerCpu {
             inputs: AtomicU32::new(0),
             inbox: Once::new(),
             stacks: Stacks::new(),
+            descriptors: Once::new(),
             controls: [const { AtomicU64::new(0) }; 3],
             machine_check: mce::Noted::new(),
             stopped_rip: AtomicU64::new(0),
@@ -158,7 +157,6 @@ impl PerCpu {
             tables_place: Place::new(),
             counters: Counters::new(),
             irqs_off: irqsoff::Trace::new(),
-            descriptors: OwnLine(Descriptors::new()),
             log_ring: OwnLine(Once::new()),
             log_slots: [const { Slot::new() }; LOG_SLOTS],
         }

@@ -87,7 +87,7 @@ pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
         }
         // A call's return address may be the first of the next function: look up the call itself.
         line(out, depth, return_to, return_to - 1)?;
-        if return_to == idt::trap_return().get() {
+        if idt::is_trap_return(VirtAddr::new(return_to)) {
             // Above the frame of the dispatcher lies what the stub pushed: the code that was interrupted.
             let at = frame.wrapping_add(16 + offset_of!(TrapFrame, rip) as u64);
             if let Ok(interrupted) = probe::read_word(VirtAddr::new(at)) {

@@ -11,7 +11,7 @@ use core::sync::atomic::{
     fence,
 };
 
-use rhumb_machine::{Counted, CpuId, CpuMask, Machine, impossible};
+use rhumb_machine::{Counted, CpuId, CpuMask, Machine, VirtAddr, impossible};
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::Waited;
 use rhumb_smp::clock::{Look, offset};
@@ -28,7 +28,7 @@ use super::{call, kasan, once, root, tlb};
 use crate::arch::control::{self, NotTaken};
 use crate::arch::features::{Features, features};
 use crate::arch::{apic, idt, mce, mtrr, quirks, requirements};
-use crate::layout::Stack;
+use crate::layout::{self, Stack};
 
 /// A CPU that takes longer than this to answer is left out (Linux waits 10 s; hardware answers within milliseconds).
 const ANSWER_NS: u64 = 1_000_000_000;
@@ -50,9 +50,14 @@ static THEN: Once<fn() -> !> = Once::new();
 /// # Errors
 /// The CPU cannot go on.
 fn set_up(area: &'static PerCpu) -> Result<mce::Old, NotTaken> {
-    // SAFETY: each CPU comes here once, on its own area; its stacks were mapped before it started, permanently, and
-    // nothing uses them yet.
-    unsafe { area.descriptors.load(|stack| area.stacks.top(Stack::Interrupt(stack))) };
+    let Some(descriptors) = area.descriptors.get() else {
+        impossible!("CPU {} has no descriptors", area.id());
+        trampoline::park()
+    };
+    let (read_only, top) = (layout::entry(area.id()), |stack| area.stacks.top(Stack::Interrupt(stack)));
+    // SAFETY: each CPU comes here once, on its own area; its descriptors and its stacks were mapped before it started,
+    // permanently, and nothing uses them yet.
+    unsafe { descriptors.load(read_only, VirtAddr::from(core::ptr::from_ref(area)), top) };
     idt::load();
     let old = mce::enable();
     let taken = control::enable_protections();

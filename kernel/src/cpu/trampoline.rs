@@ -20,13 +20,12 @@ use core::sync::atomic::{
 };
 
 use rhumb_machine::{PhysAddr, PhysRange, VirtAddr};
-use spin::Once;
 use x86_64::registers::control::Cr4Flags;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
 use super::area::PerCpu;
 use crate::arch::features::features;
-use crate::arch::idt;
+use crate::arch::idt::{self, ParkedHandlers};
 use crate::layout::Stack;
 
 global_asm!(
@@ -209,16 +208,17 @@ pub fn park() -> ! {
     unsafe { trampoline_park() }
 }
 
+/// Returns the handlers of CPUs that are parked. None returns, or needs anything of what is pushed.
+pub fn parked_handlers() -> ParkedHandlers {
+    let other = VirtAddr::from(&raw const trampoline_park_trap);
+    let machine_check = VirtAddr::from(&raw const trampoline_park_machine_check);
+    let has_banks = features().machine_check_banks;
+    ParkedHandlers { machine_check: if has_banks { machine_check } else { other }, other }
+}
+
 /// Sets up what CPUs need that start or park. Before the first is started. `root` is the root of the kernel's tables.
 pub fn prepare(root: u64) {
-    static TRAPS: Once<InterruptDescriptorTable> = Once::new();
-    let machine_check = VirtAddr::from(&raw const trampoline_park_machine_check);
-    let traps = TRAPS.call_once(|| {
-        let has_banks = features().machine_check_banks;
-        let trap = VirtAddr::from(&raw const trampoline_park_trap);
-        // SAFETY: neither returns, and neither needs anything of what is pushed.
-        unsafe { idt::build_parked(if has_banks { machine_check } else { trap }, trap) }
-    });
+    let traps = idt::parked();
     PARK_TRAPS.last_byte.store((size_of::<InterruptDescriptorTable>() - 1) as u16, Relaxed);
     PARK_TRAPS.base.store(core::ptr::from_ref(traps) as u64, Relaxed);
     ROOT.store(root, Relaxed);

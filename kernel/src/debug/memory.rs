@@ -9,6 +9,7 @@ use rhumb_monitor::{
 use rhumb_pagetable::{Join, Leaves, Span, Spans};
 
 use super::Kernel;
+use crate::arch::gdt::Descriptors;
 use crate::cpu::area::PerCpu;
 use crate::cpu::machine::MACHINE;
 use crate::layout;
@@ -60,6 +61,9 @@ pub const COMMANDS: &[Command<Kernel>] = &[
     },
 ];
 
+/// Bytes of what belongs to each CPU.
+const PER_CPU_BYTES: u64 = (size_of::<PerCpu>() + size_of::<Descriptors>()) as u64;
+
 fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
     let boot = kernel.boot;
     let page = PageSize::Size4K.bytes();
@@ -92,7 +96,7 @@ fn meminfo(kernel: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Resul
         meminfo_line(out, "Zswap", store.frames * page);
         meminfo_line(out, "Zswapped", store.pages * page);
     }
-    meminfo_line(out, "Percpu", boot.cpus as u64 * size_of::<PerCpu>() as u64);
+    meminfo_line(out, "Percpu", boot.cpus as u64 * PER_CPU_BYTES);
     meminfo_line(out, "FrameDescriptors", boot.descriptors.pages.bytes());
     meminfo_line(out, "DirectMap4k", pages.size_4k * page);
     meminfo_line(out, "DirectMap2M", pages.size_2m * PageSize::Size2M.bytes());

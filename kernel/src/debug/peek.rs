@@ -47,7 +47,7 @@ fn run(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Re
             line.push(at.get().checked_add(offset).and_then(|at| byte_at(VirtAddr::new(at))));
         }
         read += line.iter().flatten().count();
-        writeln!(out, "{at}  {}", Line(&line));
+        writeln!(out, "{:#018x}  {}", at.get(), Line(&line));
     }
     match read {
         0 if bytes > 0 => {

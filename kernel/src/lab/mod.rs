@@ -30,6 +30,7 @@ mod inject;
 mod nmi;
 mod owners;
 mod probe;
+mod program;
 mod sample;
 mod selftest;
 mod sizes;
@@ -63,11 +64,12 @@ pub const ALIASES: &[Alias] = &[
     Alias { words: "plant", meaning: "inject" },
 ];
 
-/// Registers the laboratory's owners of memory, and its handler of non-maskable interrupts. Once, before memory is
-/// taken over and before other CPUs run: both serve also where there is no frame allocator.
+/// Registers the laboratory's owners of memory, and its handlers of non-maskable interrupts and of programs. Once, before memory is
+/// taken over and before other CPUs run: all serve also where there is no frame allocator.
 pub fn start() {
     owners::register();
     nmi::start();
+    program::start();
 }
 
 /// Registers the movable sample. Once, when frames can be moved and before other CPUs run.

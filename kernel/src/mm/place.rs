@@ -23,6 +23,7 @@ pub enum Place {
     KernelMap,
     Descriptors { of: Pfn },
     Window { cpu: CpuId },
+    Segments { cpu: CpuId },
     Text,
     RoData,
     Data,
@@ -52,6 +53,9 @@ pub fn place_of(address: VirtAddr) -> Place {
     }
     if let Some(cpu) = layout::window_at(address) {
         return Place::Window { cpu };
+    }
+    if let Some(cpu) = layout::entry_at(address) {
+        return Place::Segments { cpu };
     }
     for (part, place) in [
         (range(layout::LONG_MAPPINGS, layout::LONG_MAPPINGS_BYTES), Place::LongMapping),
@@ -93,6 +97,7 @@ impl fmt::Display for PlaceName {
             Place::KernelMap => f.write_str("kernel map"),
             Place::Descriptors { .. } => f.write_str("frame descriptors"),
             Place::Window { cpu } => write!(f, "CPU {cpu} windows"),
+            Place::Segments { cpu } => write!(f, "CPU {cpu} segments"),
             Place::Text => f.write_str("kernel text"),
             Place::RoData => f.write_str("kernel read-only data"),
             Place::Data => f.write_str("kernel data"),
@@ -127,6 +132,9 @@ impl fmt::Display for Place {
                 write!(f, "the address lies among the frame descriptors, in that of frame {of}")
             }
             Self::Window { cpu } => write!(f, "the address lies among the windows of CPU {cpu}"),
+            Self::Segments { cpu } => {
+                write!(f, "the address lies among the segment descriptors of CPU {cpu}, which are read-only")
+            }
             Self::Text => f.write_str("the address lies in the kernel's text"),
             Self::RoData => f.write_str("the address lies in the kernel's read-only data"),
             Self::Data => f.write_str("the address lies in the kernel's data"),

@@ -18,10 +18,10 @@ use core::sync::atomic::{
 use spin::Once;
 
 use rhumb_bpf::{Context, Field};
-use rhumb_machine::{IrqOff, Machine};
+use rhumb_machine::{IrqOff, Machine, VirtAddr};
 use x86_64::registers::control::Cr2;
 
-use crate::arch::idt::{TrapFrame, vector};
+use crate::arch::idt::{self, TrapFrame, vector};
 use crate::arch::pkrs::Closed;
 use crate::arch::{apic, halt, mce};
 use crate::cpu::area::COUNT;
@@ -66,6 +66,20 @@ pub fn on_nmi(handler: NmiHandler) {
     once::fill(&ON_NMI, handler);
 }
 
+/// Handles an exception of a program if it knows of it, and says whether it does. It may change the frame: the CPU goes
+/// on there.
+pub type ProgramHandler = fn(&mut TrapFrame) -> bool;
+
+static ON_PROGRAM: Once<ProgramHandler> = Once::new();
+
+/// Lets exceptions of programs be handled by `handler`. Those of which it does not know end in a report. Once.
+///
+/// The handler runs on the stack that `Descriptors::set_kernel_stack` has named, with interrupts off.
+#[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "only the laboratory runs programs so far"))]
+pub fn on_program_exception(handler: ProgramHandler) {
+    once::fill(&ON_PROGRAM, handler);
+}
+
 /// Handles a trap. Called by the stubs, with interrupts off.
 #[unsafe(no_mangle)]
 extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
@@ -81,7 +95,18 @@ extern "sysv64" fn trap_dispatch(frame: &mut TrapFrame) {
     exception(frame);
 }
 
+/// Turns the fault of the instruction that returns to a program into one of the program, at the place it was to go on.
+/// (The program's registers were loaded already, and are in the frame.)
+fn move_to_program(frame: &mut TrapFrame) {
+    // SAFETY: the instruction has faulted as it read these five words, which the stub has pushed on this CPU's stack.
+    let [rip, cs, rflags, rsp, ss] = unsafe { VirtAddr::new(frame.rsp).as_ptr::<[u64; 5]>().read() };
+    *frame = TrapFrame { rip, cs, rflags, rsp, ss, ..frame.clone() };
+}
+
 fn exception(frame: &mut TrapFrame) {
+    if frame.rip == idt::return_to_program().get() {
+        move_to_program(frame);
+    }
     // A fault or a non-maskable interrupt can come while this CPU writes a table. (Interrupts cannot: they are off
     // then.)
     let closed = Closed::for_handler();
@@ -98,6 +123,11 @@ fn exception(frame: &mut TrapFrame) {
         }
         NMI => {
             if !ON_NMI.get().is_some_and(|handle| handle(frame, &closed)) {
+                report::exception(frame)
+            }
+        }
+        _ if frame.is_of_a_program() => {
+            if !ON_PROGRAM.get().is_some_and(|handle| handle(frame)) {
                 report::exception(frame)
             }
         }

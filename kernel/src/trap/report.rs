@@ -155,8 +155,11 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
         }
         _ => halt::permanently(),
     }
-    // SAFETY: this CPU does not go back; the lower half of each stack is as long as a report needs.
-    unsafe { here.area().descriptors.split_stacks(|stack| here.stacks.middle(Stack::Interrupt(stack))) };
+    if let Some(descriptors) = here.descriptors.get() {
+        let area = VirtAddr::from(core::ptr::from_ref(here.area()));
+        // SAFETY: this CPU does not go back; the lower half of each stack is as long as a report needs.
+        unsafe { descriptors.split_stacks(area, |stack| here.stacks.middle(Stack::Interrupt(stack))) };
+    }
     let stack = StackUse::begin();
     super::stop_others();
     // SAFETY: the other CPUs have stopped or have that interrupt waiting, and this one does not go back to what it did.

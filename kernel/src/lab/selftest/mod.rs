@@ -11,6 +11,7 @@ mod compaction;
 mod cpus;
 mod descriptors;
 mod direct_map;
+mod entry;
 mod executable;
 mod exhaustion;
 mod fixture;
@@ -55,6 +56,7 @@ const TESTS: &[&[Test]] = &[
     protection::TESTS,
     stacks::TESTS,
     user_access::TESTS,
+    entry::TESTS,
     protect::TESTS,
     bpf::TESTS,
     calls::TESTS,

@@ -206,7 +206,7 @@ fn all_cpus_at_once(_: &'static Boot) -> Result<(), Failure> {
     let pages = two(Access::ReadWrite)?;
     let wrong = AtomicU64::new(0);
     work::on_every_cpu(&|| {
-        let seed = cpu::area::this_cpu().index().min(255) as u8;
+        let seed = cpu::area::cpu_now().index().min(255) as u8;
         let right = (0..ROUNDS).filter(|_| churn(&pages, seed)).count() as u64;
         wrong.fetch_add(ROUNDS - right, Relaxed);
     });
@@ -220,12 +220,12 @@ fn in_an_interrupt(_: &'static Boot) -> Result<(), Failure> {
     let pages = two(Access::ReadWrite)?;
     let wrong = AtomicU64::new(0);
     let check = |is_right: bool| _ = wrong.fetch_add(u64::from(!is_right), Relaxed);
-    let me = cpu::area::this_cpu();
+    let me = cpu::area::cpu_now();
     let done = AtomicU64::new(0);
     let others = cpu::online().without(me);
     work::on_others(
         &|| {
-            let seed = cpu::area::this_cpu().index().min(255) as u8;
+            let seed = cpu::area::cpu_now().index().min(255) as u8;
             (0..ROUNDS).for_each(|_| check(churn(&pages, seed)));
             done.fetch_add(1, Relaxed);
         },
