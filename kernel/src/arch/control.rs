@@ -4,6 +4,7 @@
 //! an endless loop in some emulators.
 
 use rhumb_pagetable::attributes::{IA32_PAT, PAT_LAYOUT};
+use spin::Once;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
@@ -125,10 +126,18 @@ impl core::fmt::Display for NotTaken {
     }
 }
 
+/// The boot CPU's, which all have.
+static PINNED: Once<Controls> = Once::new();
+
+/// Returns the controls that every CPU has, and keeps; `None` until the boot CPU has them.
+pub fn pinned() -> Option<Controls> {
+    PINNED.get().copied()
+}
+
 /// Gives the control registers the same value on each CPU: what the kernel's own tables rely on (write protection,
 /// no-execute, global pages, SMEP, SMAP, UMIP, protection keys where tables have one, closed from the start), and
 /// machine checks, which reset the machine without a word where they cannot raise their exception. System calls stay
-/// off. Called once the kernel's tables are loaded. PCIDs stay off: see `rhumb_pagetable::flush::sequence`.
+/// off. Called once the kernel's tables are loaded, by the boot CPU first, whose values are all others'. PCIDs stay off: see `rhumb_pagetable::flush::sequence`.
 ///
 /// # Errors
 /// The CPU did not take a value: it may not go on.
@@ -149,7 +158,7 @@ pub fn enable_protections() -> Result<(), NotTaken> {
         // Global pages last: turning the bit on drops every translation, the boot tables' included.
         Cr4::write_raw(wanted.cr4);
     }
-    let found = Controls::read();
+    let (found, wanted) = (Controls::read(), *PINNED.call_once(|| wanted));
     if found == wanted { Ok(()) } else { Err(NotTaken { wanted, found }) }
 }
 

@@ -155,6 +155,7 @@ fn prepare(loader: u32, information: PhysAddr, low: &LowMemory, mut scratch: Scr
     layout::set_direct_map_base(built.direct_map.base);
     // SAFETY: `build` has made the trees and the store, once; boot writes none of their tables from here on.
     unsafe { mm::tables::adopt(built.root, built.trampoline_root, built.store) };
+    mm::kernel_half::keep(&built.kernel_half);
     Boot {
         loader: info.protocol,
         options,

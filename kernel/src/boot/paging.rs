@@ -11,7 +11,7 @@ use rhumb_bootinfo::{BootFrames, MemoryMap, Reservation, Topology};
 use rhumb_directmap::{Plan, PlanRequest};
 use rhumb_machine::{Block, CpuId, NodeId, PageSize, PfnRange, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::{
-    Access, Attributes, EmptyTables, Entry, Levels, Mapper, Mapping, Root, Scope, TableMemory,
+    Access, Attributes, EmptyTables, Entry, Levels, Mapper, Mapping, Privilege, Root, Scope, TableMemory,
     TableSource,
 };
 use rhumb_tableguard::TableStore;
@@ -23,6 +23,7 @@ use crate::arch::features::features;
 use crate::cpu::clock;
 use crate::facts::{self, DescriptorFigures, Device, DirectMapFigures};
 use crate::layout::{self, Stack, image};
+use crate::mm::kernel_half::KernelHalf;
 
 /// Text, read-only data, trampoline.
 pub const MAX_READ_ONLY: usize = 3;
@@ -70,6 +71,8 @@ pub struct Built {
     pub direct_map: DirectMapFigures,
     pub descriptors: DescriptorFigures,
     pub table_frames: u64,
+    /// The root's entries of the kernel's half, which never change.
+    pub kernel_half: KernelHalf,
     /// The blocks that tables were taken from, where they are to be protected.
     pub store: TableStore,
 }
@@ -128,6 +131,8 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
     }
     let largest = wanted.largest_for_descriptors;
     let descriptors = descriptors::map(&mut mapper, &mut source, &ram, largest)?;
+    source.node = node;
+    let kernel_half = complete_kernel_half(&mut memory, &mut source, root)?;
     if let (Some(trampoline_root), Some(page)) = (trampoline_root, wanted.trampoline) {
         build_trampoline(&mut memory, &mut source, root, trampoline_root, page)?;
     }
@@ -140,7 +145,7 @@ pub fn build(map: &mut MemoryMap, scratch: &Scratch, wanted: &Wanted<'_>) -> Res
         high_bytes: plan.high_bytes(),
         build_ticks,
     };
-    Ok(Built { root, trampoline_root, direct_map, descriptors, table_frames, store })
+    Ok(Built { root, trampoline_root, direct_map, descriptors, table_frames, kernel_half, store })
 }
 
 /// Maps text read-only and executable, read-only data, and data: each on its own 2-MiB pages, unless text is to have
@@ -261,6 +266,25 @@ fn map_devices<M: TableMemory>(
         mapper.map(&Mapping { virt, phys, attributes, largest: PageSize::Size2M }, source)?;
     }
     Ok(())
+}
+
+/// Makes a table for each entry of the root that the kernel map may need later, and returns the entries of the kernel's
+/// half. All else there is mapped already, or stays absent. So roots that copy these entries always have the kernel's
+/// half whole.
+fn complete_kernel_half<M: TableMemory>(
+    memory: &mut M,
+    source: &mut Tables<'_, '_>,
+    root: Root,
+) -> Result<KernelHalf, PagingError> {
+    let index = |address| root.levels.index(address, root.levels.top());
+    let last = layout::KERNEL_MAP.plus(layout::KERNEL_MAP_BYTES - 1);
+    for index in index(layout::KERNEL_MAP)..=index(last) {
+        if memory.read(root.table, index) == Entry::EMPTY {
+            let table = source.take_zeroed_table()?;
+            memory.write(root.table, index, Entry::table(table, Privilege::Supervisor));
+        }
+    }
+    Ok(core::array::from_fn(|index| memory.read(root.table, rhumb_pagetable::ENTRIES / 2 + index)))
 }
 
 /// Builds the trampoline's tree: the kernel's upper half, and the trampoline's page executable at its physical address.

@@ -6,6 +6,7 @@
 //! | [`start`], [`trampoline`] | starting the others, and setting up each |
 //! | [`stacks`] | where the stacks of each CPU lie |
 //! | [`online`](mod@online) | which CPUs run |
+//! | [`controls`] | whether each has the control registers that boot decided on |
 //! | [`call`], [`work`] | calls from one CPU to others: in an interrupt, and in ordinary context |
 //! | [`serialise`] | instruction streams of all CPUs made new |
 //! | [`tlb`] | flushes, here and on others; the laziness of a CPU that idles |
@@ -22,6 +23,7 @@ pub mod area;
 pub mod backtrace;
 pub mod call;
 pub mod clock;
+pub mod controls;
 pub mod irqsoff;
 #[cfg(feature = "kasan")]
 pub mod kasan;

@@ -7,10 +7,11 @@ use rhumb_monitor::{CommandError, Output};
 use rhumb_pagetable::{Audit, AuditSummary, DirectMapRule, Finding, Root};
 
 use super::Kernel;
+use crate::cpu::controls;
 use crate::facts::Boot;
 use crate::layout;
 use crate::mm::direct_map::is_held_executable;
-use crate::mm::{protect, tables};
+use crate::mm::{kernel_half, protect, tables};
 
 /// Goes through all tables and hands each finding to `report`. Executable in the direct map is none where a hold says
 /// so: the rule about writable aliases counts for it as for all that is executable.
@@ -49,7 +50,13 @@ pub fn run(kernel: &Kernel, out: &mut dyn Output) -> Result<(), CommandError> {
         writeln!(out, "audit: {}: see 'dmesg'", Counted(impossible, "impossible step"));
     }
     let flaws = protect::audit::run(|flaw| writeln!(out, "audit: {flaw}"));
-    let findings = summary.findings + flaws + impossible;
+    let changes = kernel_half::audit(|change| writeln!(out, "audit: {change}"));
+    let mut strays = 0;
+    for stray in controls::strays() {
+        strays += 1;
+        writeln!(out, "audit: {stray}");
+    }
+    let findings = summary.findings + flaws + changes + strays + impossible;
     writeln!(
         out,
         "audit: {} in {}, {} of them in the direct map: {}",

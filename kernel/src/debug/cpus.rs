@@ -3,15 +3,14 @@
 use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::Ordering::Relaxed;
 
-use rhumb_machine::{Counted, Machine};
+use rhumb_machine::Counted;
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
 
 use super::Kernel;
 use crate::arch::apic;
 use crate::arch::control::Controls;
 use crate::arch::features::features;
-use crate::cpu::machine::MACHINE;
-use crate::cpu::{self, area, call, clock};
+use crate::cpu::{self, area, clock, controls};
 use crate::mm::protect;
 
 pub const COMMANDS: &[Command<Kernel>] = &[
@@ -71,13 +70,8 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
             &counters.calls_sent.get(),
         ]);
     }
-    // Each CPU looks for itself.
-    {
-        let guard = MACHINE.pin();
-        let note = || area::here(MACHINE.pin().pinned()).note_controls();
-        call::run_on(guard.pinned(), &online, &note, note);
-    }
-    let noted = || online.iter().filter_map(area::of).map(|area| (area.id(), area.noted_controls()));
+    controls::note_all();
+    let noted = || controls::noted();
     let mine = Controls::read();
     if noted().all(|(_, controls)| controls == mine) {
         writeln!(out, "protections: {mine}, on every CPU");

@@ -45,7 +45,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
                write-back, WC write-combining, UC uncached), pages by size, what it is. The figures come from the\n\
                page tables themselves.\n\
                'maps audit' goes through all tables and fails if any frame is writable and executable by whatever\n\
-               mappings, if the direct map is off its offset, if what is not RAM is cached, or if mappings overlap.",
+               mappings, if the direct map is off its offset, if what is not RAM is cached, if mappings overlap, if an\n\
+               entry of the root for the kernel's half has changed since boot, or if a CPU has other control registers.",
         complete: Complete::Words(&["audit"]),
         run: maps,
     },

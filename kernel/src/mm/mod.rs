@@ -7,6 +7,7 @@
 //! | [`objects`] | object caches, and the heap of `Box` and `Vec` |
 //! | [`owners`] | the registry of owners |
 //! | [`tables`] | the kernel's tree of page tables |
+//! | [`kernel_half`] | the root's entries that all trees share, and never change |
 //! | [`direct_map`] | changes of the direct map, and where page tables for them come from |
 //! | [`rules`] | the changes that frames may not have |
 //! | [`unmapped`] | the pool of frames out of the direct map |
@@ -26,6 +27,7 @@
 pub mod code;
 pub mod direct_map;
 pub mod frames;
+pub mod kernel_half;
 pub mod kernel_map;
 pub mod known;
 pub mod long_map;

@@ -105,8 +105,8 @@ impl Operation for Pair {
     }
 
     fn finish(mut self) -> Result<(), Failure> {
-        // Once more, now without leaving tables.
-        self.pair(EmptyTables::Detach);
+        // Once more, now without leaving tables but for the root's, which stay in the kernel's half.
+        self.pair(EmptyTables::DetachBelowRoot);
         self.frames.free(self.guard.pinned(), self.frame);
         self.stock.release();
         ensure!(self.failures == 0, "{} pages were not mapped and unmapped", self.failures);

@@ -22,7 +22,7 @@ use crate::mm::objects::checks;
 use objects::Fault;
 use tables::TableFault;
 
-const TABLE_FAULTS: &[&str] = &["wx", "overlap", "device", "table", "key", "none"];
+const TABLE_FAULTS: &[&str] = &["wx", "overlap", "device", "table", "key", "root", "wp", "none"];
 /// The fault that is in no table and with no object.
 const IMPOSSIBLE: &str = "impossible";
 
@@ -36,6 +36,8 @@ pub const COMMAND: Command<Kernel> = Command {
            device   the local APIC's registers, cached\n\
            table    no page: the top page table's block of 2 MiB, writable in the direct map, where tables are protected\n\
            key      no page: the key of page tables, open on this CPU, where they have one\n\
+           root     no page: an entry of the root that the kernel's half does not have\n\
+           wp       no page: write protection, off on this CPU\n\
            none     takes the fault of the page tables away again\n\
            'inject impossible' reaches a place in the kernel's code that cannot be reached; it stays counted.\n\
            With an object of a checked class (boot with slab_debug=FZPU): overrun, underrun, write-after-free,\n\
@@ -74,6 +76,8 @@ fn run(kernel: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) 
         "device" => TableFault::CachedDevice(local_apic(kernel.boot)),
         "table" => TableFault::WritableTable,
         "key" => TableFault::OpenKey,
+        "root" => TableFault::ChangedRoot,
+        "wp" => TableFault::NoWriteProtection,
         IMPOSSIBLE => {
             impossible!("'inject' asked for it");
             return Ok(());

@@ -7,8 +7,9 @@ use core::fmt;
 
 use rhumb_directmap::State;
 use rhumb_machine::{CpuId, Machine, PageSize, PhysAddr, VirtAddr, VirtRange};
-use rhumb_pagetable::{Access, Attributes, Entry, FlushBatch, FlushCause, Leaf, TableMemory};
+use rhumb_pagetable::{Access, Attributes, ENTRIES, Entry, FlushBatch, FlushCause, Leaf, TableMemory};
 use rhumb_tableguard::{Protection, Rights};
+use x86_64::registers::control::{Cr0, Cr0Flags};
 
 use crate::arch::gdt::InterruptStack;
 use crate::arch::pkrs::{self, Pkrs};
@@ -32,6 +33,10 @@ pub enum TableFault {
     WritableTable,
     /// Where tables have a key: it is open on this CPU.
     OpenKey,
+    /// The kernel's half of the root has an entry that boot did not leave there.
+    ChangedRoot,
+    /// This CPU may write what is read-only.
+    NoWriteProtection,
     /// Nothing: the guard is a guard again, and tables are protected.
     Nothing,
 }
@@ -77,7 +82,16 @@ pub fn inject(what: TableFault) -> Result<(), NoPlace> {
             return Ok(());
         }
         TableFault::OpenKey => return Err(NoPlace::Protection),
+        TableFault::ChangedRoot => return write_root(STRAY),
+        TableFault::NoWriteProtection => {
+            // SAFETY: no code of the kernel relies on a fault of its own writes but tests, which run later.
+            unsafe { Cr0::update(|flags| flags.remove(Cr0Flags::WRITE_PROTECT)) };
+            return Ok(());
+        }
         TableFault::Nothing => {
+            write_root(Entry::EMPTY)?;
+            // SAFETY: the flag that every CPU has.
+            unsafe { Cr0::update(|flags| flags.insert(Cr0Flags::WRITE_PROTECT)) };
             if protection::in_force() == Protection::Keys {
                 Pkrs.set(pkrs::CLOSED);
             }
@@ -89,6 +103,20 @@ pub fn inject(what: TableFault) -> Result<(), NoPlace> {
     };
     // SAFETY: the page is for injected faults alone. Probes read it, and none writes through it.
     unsafe { replace_entry(place(), entry) }.map(|_| ()).ok_or(NoPlace::Guard)
+}
+
+/// An entry that maps nothing.
+const STRAY: Entry = Entry::from_bits(1 << 9);
+
+/// Writes an entry of the root for addresses of the kernel's half at which nothing is ever mapped.
+fn write_root(entry: Entry) -> Result<(), NoPlace> {
+    let root = tables::root();
+    // SAFETY: an entry that is absent becomes one that is absent, too.
+    let mut writer = unsafe { tables::writer() };
+    let is_ours = |index: &usize| matches!(writer.read(root.table, *index), Entry::EMPTY | STRAY);
+    let index = (ENTRIES / 2..ENTRIES).rev().find(is_ours).ok_or(NoPlace::Guard)?;
+    writer.write(root.table, index, entry);
+    Ok(())
 }
 
 /// Gives the page of the root's frame the entry of another state, behind the map's back.

@@ -18,8 +18,13 @@ const FAULTS: [(&str, &str); 9] = [
 ];
 
 /// A fault in the tables that the monitor injects, and its name in the audit's report.
-const INJECTIONS: [(&str, &str); 3] =
-    [("wx", "are writable at"), ("overlap", "are mapped twice"), ("device", "is not RAM, but cached")];
+const INJECTIONS: [(&str, &str); 5] = [
+    ("wx", "are writable at"),
+    ("overlap", "are mapped twice"),
+    ("device", "is not RAM, but cached"),
+    ("root", "of the root is not what boot left there"),
+    ("wp", "CPU 0 has other control registers than boot decided on"),
+];
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
