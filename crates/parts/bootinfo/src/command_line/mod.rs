@@ -11,7 +11,8 @@ mod options;
 mod words;
 
 pub use options::{
-    CLOCKS, KMAP_FLUSH, KMEM, KnownWord, Options, PROTECT_TABLES, SLAB_DEBUG_BYTES, ValueForm, WORDS,
+    CLOCKS, KMAP_FLUSH, KMEM, KnownWord, MITIGATIONS, Options, PROTECT_TABLES, SLAB_DEBUG_BYTES, ValueForm,
+    WORDS,
 };
 
 use crate::Findings;

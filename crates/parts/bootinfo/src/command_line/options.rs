@@ -42,6 +42,8 @@ pub struct Options {
     pub kmem: Option<&'static str>,
     /// `kmap_flush=`: when CPUs flush areas of the kernel map that were given back; one of [`KMAP_FLUSH`].
     pub kmap_flush: Option<&'static str>,
+    /// `mitigations=`: whether the kernel takes measures against speculation; one of [`MITIGATIONS`].
+    pub mitigations: Option<&'static str>,
     /// `text=`: the largest page that the kernel's own code may use; 2 MiB unless told otherwise.
     pub text_pages: Option<PageSize>,
     /// `clock=`: the counter to measure the TSC with; one of [`CLOCKS`].
@@ -58,6 +60,9 @@ pub const KMEM: [&str; 2] = ["direct", "virtual"];
 
 /// The values that `kmap_flush=` accepts.
 pub const KMAP_FLUSH: [&str; 3] = ["eager", "batched", "lazy"];
+
+/// The values that `mitigations=` accepts.
+pub const MITIGATIONS: [&str; 2] = ["auto", "off"];
 
 /// The values that `clock=` accepts.
 pub const CLOCKS: [&str; 3] = ["acpi", "pit", "hpet"];
@@ -83,6 +88,7 @@ impl Default for Options {
             protect_tables: None,
             kmem: None,
             kmap_flush: None,
+            mitigations: None,
             text_pages: None,
             clock: None,
             slab_debug: None,
@@ -145,6 +151,7 @@ pub const WORDS: &[KnownWord] = &[
     word("protect_tables", Text("off, on, window or pks"), "page tables that only the kernel's writer of tables can write", |o, v| assign(&mut o.protect_tables, one_of(&PROTECT_TABLES, v))),
     word("kmem", Text("direct or virtual"), "objects in the direct map, or at addresses of the kernel map", |o, v| assign(&mut o.kmem, one_of(&KMEM, v))),
     word("kmap_flush", Text("eager, batched or lazy"), "when CPUs flush what left the kernel map", |o, v| assign(&mut o.kmap_flush, one_of(&KMAP_FLUSH, v))),
+    word("mitigations", Text("auto or off"), "measures against speculation, and no programs where they do not do", |o, v| assign(&mut o.mitigations, one_of(&MITIGATIONS, v))),
     word("text", Text("4k or 2m"), "largest page of the kernel's own code", |o, v| assign(&mut o.text_pages, page_size(v).filter(|size| *size != PageSize::Size1G))),
     word("mem", Size, "use RAM below this address only", |o, v| assign(&mut o.memory_limit_bytes, size(v))),
     word("maxcpus", Text("a number of CPUs, at least 1"), "start no more CPUs than this", |o, v| assign(&mut o.max_cpus, count(v))),

@@ -23,7 +23,7 @@ fn parse(line: &str) -> (Options, Vec<String>) {
 #[test]
 fn every_word_does_what_it_says() {
     let (options, warnings) = parse(
-        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 protect_tables=pks kmem=virtual kmap_flush=eager text=4k startcpu=9 x2apic clock=hpet la57 quiet loglevel=debug batch slab_debug=FZ,kmalloc-64 console=com2 exit_port=0xf4",
+        "nogbpages mem=3G maxcpus=4 directmap=4k directmap_limit=0x10000000 protect_tables=pks kmem=virtual kmap_flush=eager mitigations=off text=4k startcpu=9 x2apic clock=hpet la57 quiet loglevel=debug batch slab_debug=FZ,kmalloc-64 console=com2 exit_port=0xf4",
     );
     assert_eq!(warnings, Vec::<String>::new());
     assert_eq!(
@@ -42,6 +42,7 @@ fn every_word_does_what_it_says() {
             protect_tables: Some("pks"),
             kmem: Some("virtual"),
             kmap_flush: Some("eager"),
+            mitigations: Some("off"),
             text_pages: Some(PageSize::Size4K),
             clock: Some("hpet"),
             slab_debug: ArrayString::from("FZ,kmalloc-64").ok(),
@@ -173,7 +174,7 @@ fn a_warning_names_the_word_and_what_is_accepted() {
         (
             "colour",
             "command line: 'colour' is ignored: no such word; known are directmap, nogbpages, directmap_limit, \
-             protect_tables, kmem, kmap_flush, text, mem, maxcpus, startcpu, x2apic, clock, la57, quiet, loglevel, batch, slab_debug, console, exit_port",
+             protect_tables, kmem, kmap_flush, mitigations, text, mem, maxcpus, startcpu, x2apic, clock, la57, quiet, loglevel, batch, slab_debug, console, exit_port",
         ),
     ] {
         assert_eq!(parse(line), (Options::default(), std::vec![warning.to_string()]), "{line}");
