@@ -4,6 +4,7 @@
 //! an endless loop in some emulators.
 
 use rhumb_pagetable::attributes::{IA32_PAT, PAT_LAYOUT};
+use rhumb_speculation::Measures;
 use spin::Once;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
@@ -47,6 +48,9 @@ const CR0: Cr0Flags = Cr0Flags::PROTECTED_MODE_ENABLE
     .union(Cr0Flags::WRITE_PROTECT)
     .union(Cr0Flags::PAGING);
 
+/// EFER.AutoIBRS (APM volume 2, 3.1.7).
+const AUTO_IBRS: u64 = 1 << 21;
+
 /// SYSENTER's code segment (with 0 the instruction faults), stack and code; and the bases of FS and of the GS that SWAPGS
 /// takes. Loaders may have left values there, and a program would get them.
 const UNUSED: [u32; 5] = [0x174, 0x175, 0x176, 0xc000_0100, 0xc000_0102];
@@ -59,7 +63,7 @@ impl Controls {
 
     /// Returns the controls that every CPU must have. Of the old ones only the number of levels of page tables is kept,
     /// which cannot be changed any more, and what EFER has beside.
-    fn wanted() -> Self {
+    fn wanted(measures: &Measures) -> Self {
         let features = features();
         let mut cr4 = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | Cr4::read() & Cr4Flags::L5_PAGING;
         for (there, bit) in [
@@ -75,7 +79,8 @@ impl Controls {
             }
         }
         let efer = (Efer::read() | EferFlags::NO_EXECUTE_ENABLE) - EferFlags::SYSTEM_CALL_EXTENSIONS;
-        Self { cr0: CR0.bits(), cr4: cr4.bits(), efer: efer.bits() }
+        let auto_ibrs = if measures.auto_ibrs { AUTO_IBRS } else { 0 };
+        Self { cr0: CR0.bits(), cr4: cr4.bits(), efer: efer.bits() | auto_ibrs }
     }
 
     /// Returns the names of the protections that are on.
@@ -137,11 +142,11 @@ pub fn pinned() -> Option<Controls> {
 /// Gives the control registers the same value on each CPU: what the kernel's own tables rely on (write protection,
 /// no-execute, global pages, SMEP, SMAP, UMIP, protection keys where tables have one, closed from the start), and
 /// machine checks, which reset the machine without a word where they cannot raise their exception. System calls stay
-/// off. Called once the kernel's tables are loaded, by the boot CPU first, whose values are all others'. PCIDs stay off: see `rhumb_pagetable::flush::sequence`.
+/// off. `measures` are those against speculation. Called once the kernel's tables are loaded, by the boot CPU first, whose values are all others'. PCIDs stay off: see `rhumb_pagetable::flush::sequence`.
 ///
 /// # Errors
 /// The CPU did not take a value: it may not go on.
-pub fn enable_protections() -> Result<(), NotTaken> {
+pub fn enable_protections(measures: &Measures) -> Result<(), NotTaken> {
     if pkrs::are_used() {
         Pkrs.set(pkrs::CLOSED);
     }
@@ -149,7 +154,7 @@ pub fn enable_protections() -> Result<(), NotTaken> {
     unsafe { Msr::new(IA32_PAT).write(PAT_LAYOUT) };
     // SAFETY: every 64-bit CPU has these registers, and nothing of the kernel uses them.
     UNUSED.into_iter().for_each(|register| unsafe { Msr::new(register).write(0) });
-    let wanted = Controls::wanted();
+    let wanted = Controls::wanted(measures);
     // SAFETY: each bit is there by CPUID; kernel memory is supervisor memory, so SMEP and SMAP take nothing from us;
     // no code uses the bits that are cleared.
     unsafe {

@@ -28,7 +28,7 @@ use x86_64::PrivilegeLevel;
 use x86_64::structures::idt::InterruptDescriptorTable;
 
 use super::gdt::InterruptStack;
-use super::patch::{clac, fence};
+use super::patch::{clac, clear_buffers, fence};
 
 /// Vectors that the kernel assigns. Higher vectors have higher priority.
 pub mod vector {
@@ -212,6 +212,9 @@ trap_return:
     pop_registers
     iretq
 5:  pop_registers
+    "#,
+    clear_buffers!(),
+    r#"
     swapgs
     .globl trap_return_to_program
 trap_return_to_program:
@@ -277,6 +280,12 @@ trap_return_own_stack:
     movq %rdx, %rsp
     clear_registers
     jmp 3b
+
+    // A segment of the kernel, for `verw`.
+    .section .rodata.trap, "a", @progbits
+    .globl trap_segment
+    .balign 2
+trap_segment: .short 0x10
 
     // Written by boot, and never again.
     .section .rodata.idt, "a", @progbits

@@ -5,6 +5,7 @@
 //! | [`features`], [`quirks`] | what a CPU can do, and what it does not keep of that |
 //! | [`requirements`] | what it must be able to do |
 //! | [`control`], [`pkrs`] | control registers; the register of protection keys |
+//! | [`speculation`] | what speculation leaks here, and the registers that stop it |
 //! | [`halt`] | halting a CPU |
 //! | [`gdt`], [`idt`] | segments and interrupt stacks; the table of traps and its stubs |
 //! | [`gs`] | where assembly finds a CPU's own words |
@@ -33,5 +34,6 @@ pub mod pic;
 pub mod pkrs;
 pub mod quirks;
 pub mod requirements;
+pub mod speculation;
 pub mod tsc;
 pub mod uart;

@@ -1,6 +1,6 @@
 //! Instructions that the kernel's code has on some CPUs only: the code is linked without them, and boot puts them in.
 //!
-//! A site has as many bytes of no operation as the instruction takes. An entry of a table names the site, the reason for
+//! A site is three bytes, of no operation or a jump over an instruction. An entry of a table names the site, the reason for
 //! the instruction and its bytes. Boot writes those whose reason applies ([`apply`]) while its own tables show the text
 //! writable; the text is never written again (I4). Hence no branch and no indirect call on paths that are hot.
 //!
@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | [`Reason::Smap`] | `stac`, `clac` | an invalid opcode on CPUs without SMAP |
 //! | [`Reason::Swapgs`] | `lfence` | on some CPUs, an entry that runs ahead with the GS base of a program |
+//! | [`Reason::Buffers`] | `verw` | on some CPUs, a program that reads what the kernel has left in the CPU's buffers |
 
 use core::slice;
 
@@ -35,6 +36,20 @@ macro_rules! fence {
 }
 pub(crate) use fence;
 
+/// Overwrites buffers inside of the CPU, where it needs that: `verw` of a word that names a segment (SDM volume 3, and
+/// Intel's guidance on microarchitectural data sampling). The last thing before a return to a program; changes flags. In
+/// AT&T syntax.
+macro_rules! clear_buffers {
+    () => {
+        concat!(
+            // A jump over the seven bytes of the instruction, or no operation.
+            $crate::arch::patch::patched!("0xeb, 0x08, 0x90", "2", "0x001f0f"),
+            "\nverw trap_segment(%rip)\n"
+        )
+    };
+}
+pub(crate) use clear_buffers;
+
 /// A site of three bytes: no operation, the number of the reason, and the instruction's bytes as a number.
 macro_rules! patched {
     ($nop:literal, $reason:literal, $bytes:literal) => {
@@ -61,6 +76,8 @@ pub enum Reason {
     Smap = 0,
     /// The CPU may run ahead of an entry's `swapgs` (CVE-2019-1125).
     Swapgs = 1,
+    /// The CPU keeps data of the kernel in buffers that a program can read from.
+    Buffers = 2,
 }
 
 /// A site, the number of its [`Reason`], and the three bytes that go there, lowest first.
@@ -86,11 +103,12 @@ pub unsafe fn apply(applies: impl Fn(Reason) -> bool) {
         ((&raw const __patches_end) as usize - (&raw const __patches_start) as usize) / size_of::<Patch>();
     // SAFETY: the linker gathers the entries, and nothing else, between the two symbols.
     let patches = unsafe { slice::from_raw_parts(&raw const __patches_start, count) };
-    let reasons = [Reason::Smap, Reason::Swapgs].map(|reason| (reason as u32, applies(reason)));
+    let reasons =
+        [Reason::Smap, Reason::Swapgs, Reason::Buffers].map(|reason| (reason as u32, applies(reason)));
     for patch in patches.iter().filter(|patch| reasons.contains(&(patch.reason, true))) {
         let [a, b, c, _] = patch.bytes.to_le_bytes();
-        // SAFETY: each site is three bytes of no operation in the kernel's text, which is writable now, and no code
-        // runs there, by the caller's promise.
+        // SAFETY: each site is three bytes of the kernel's text, of no operation or a jump over an instruction. The text is
+        // writable now, and no code runs there, by the caller's promise.
         unsafe { patch.site.write_volatile([a, b, c]) };
     }
 }

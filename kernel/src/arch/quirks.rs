@@ -76,12 +76,6 @@ pub fn deadline_is_broken() -> bool {
     needed != 0 && microcode() < needed
 }
 
-/// Tells whether this CPU may run ahead of an entry's `swapgs`, or of a skipped one, with the GS base of a program
-/// (CVE-2019-1125). Intel says so of its CPUs, and AMD of its own that they may not.
-pub fn runs_ahead_of_swapgs() -> bool {
-    !Model::read().is_amd
-}
-
 /// Returns the revision of this CPU's microcode: CPUID puts it into the register.
 fn microcode() -> u32 {
     let mut signature = Msr::new(IA32_BIOS_SIGN_ID);

@@ -29,11 +29,12 @@ use rhumb_bootinfo::memory_map::Capped;
 use rhumb_bootinfo::{BootFrames, BootInfo, Findings, MemoryMap, Options, Reservation};
 use rhumb_machine::{MAX_CPUS, PageSize, PhysAddr, PhysRange, VirtAddr};
 use rhumb_pagetable::Levels;
-use rhumb_screen::{Channel, Description, Mode};
+use rhumb_screen::{Channel, Description};
+use rhumb_speculation::Mode;
 
 use crate::arch::features::features;
 use crate::arch::patch::Reason;
-use crate::arch::{apic, fixup, idt, patch, quirks};
+use crate::arch::{apic, fixup, idt, patch, speculation};
 use crate::cpu::lock::IrqMutex;
 use crate::cpu::{area, clock, kasan, root, trampoline};
 use crate::facts::{self, Boot, FIRST_MEBIBYTE};
@@ -67,14 +68,10 @@ fn refuse(why: impl Display) -> ! {
 #[unsafe(no_mangle)]
 extern "sysv64" fn boot_start(loader: u32, information: u32) -> ! {
     area::install_boot();
-    // SAFETY: the boot tables are loaded, which show the image writable, and this CPU alone runs; its features decide.
+    // SAFETY: the boot tables are loaded, which show the image writable, and this CPU alone runs.
     unsafe {
         idt::write_tables(&trampoline::parked_handlers());
         fixup::sort();
-        patch::apply(|reason| match reason {
-            Reason::Smap => features().smap,
-            Reason::Swapgs => quirks::runs_ahead_of_swapgs(),
-        });
     }
     idt::load_for_boot();
     console::init();
@@ -179,7 +176,7 @@ fn take_screen(info: &BootInfo) {
     let channels = channels.map(|(shift, bits)| Channel { shift, bits });
     let description = Description { address, pitch_bytes, width, height, bits_per_pixel, channels };
     let ram = info.claimed_ram().chain([image::physical(image::all())]);
-    match Mode::new(&description, ram) {
+    match rhumb_screen::Mode::new(&description, ram) {
         Ok(mode) => {
             let at = VirtAddr::new(address.get());
             let is_shown = mode.memory().end().get() <= entry::IDENTITY_BYTES;
@@ -360,9 +357,25 @@ unsafe extern "sysv64" {
     fn rhumb_main() -> !;
 }
 
+/// Puts the instructions into the kernel's code that this CPU has, and those that it needs because it runs ahead.
+fn complete_code(boot: &Boot) {
+    let mode = if boot.options.mitigations == Some("off") { Mode::Off } else { Mode::Auto };
+    let measures = speculation::choose(mode);
+    // SAFETY: the boot tables are loaded, which show the image writable, and this CPU alone runs: its features decide, and
+    // another one that has less does not take part.
+    unsafe {
+        patch::apply(|reason| match reason {
+            Reason::Smap => features().smap,
+            Reason::Swapgs => measures.fence_swapgs,
+            Reason::Buffers => measures.clear_buffers,
+        });
+    }
+}
+
 /// Leaves the boot tables and the boot stack for the kernel's own.
 fn enter(boot: &'static Boot) -> ! {
     let top = area::boot().stacks.top(Stack::Main);
+    complete_code(boot);
     // SAFETY: the boot tables are loaded, and no CPU runs the boot code again: others start in the trampoline.
     unsafe { entry::erase_code() };
     root::load();

@@ -35,6 +35,7 @@ use rhumb_pagetable::LazyCpu;
 use rhumb_pagetable::flush::MarkLeft;
 use rhumb_smp::apic::Input;
 use rhumb_smp::call::{Inbox, Senders};
+use rhumb_speculation::Decision;
 use rhumb_sync::Place;
 use spin::Once;
 use x86_64::registers::model_specific::Msr;
@@ -85,6 +86,8 @@ pub struct PerCpu {
     pub descriptors: Once<&'static Descriptors>,
     /// Its control registers when it last noted them.
     controls: [AtomicU64; 3],
+    /// How what its CPU does ahead of its turn is dealt with. Before it takes part.
+    pub speculation: Once<Decision>,
     /// The worst machine check that it has found: see `arch::mce`.
     pub machine_check: mce::Noted,
     /// Where a non-maskable interrupt stopped it, for the report of the CPU that sent it: 0 while it runs.
@@ -143,6 +146,7 @@ impl PerCpu {
             stacks: Stacks::new(),
             descriptors: Once::new(),
             controls: [const { AtomicU64::new(0) }; 3],
+            speculation: Once::new(),
             machine_check: mce::Noted::new(),
             stopped_rip: AtomicU64::new(0),
             stopped_rbp: AtomicU64::new(0),

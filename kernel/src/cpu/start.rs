@@ -27,7 +27,7 @@ use super::trampoline::{self, Mailbox};
 use super::{call, kasan, once, root, tlb};
 use crate::arch::control::{self, NotTaken};
 use crate::arch::features::{Features, features};
-use crate::arch::{apic, idt, mce, mtrr, quirks, requirements};
+use crate::arch::{apic, idt, mce, mtrr, quirks, requirements, speculation};
 use crate::layout::{self, Stack};
 
 /// A CPU that takes longer than this to answer is left out (Linux waits 10 s; hardware answers within milliseconds).
@@ -60,7 +60,9 @@ fn set_up(area: &'static PerCpu) -> Result<mce::Old, NotTaken> {
     unsafe { descriptors.load(read_only, VirtAddr::from(core::ptr::from_ref(area)), top) };
     idt::load();
     let old = mce::enable();
-    let taken = control::enable_protections();
+    let decision = once::fill(&area.speculation, speculation::decision());
+    speculation::take(&decision.measures);
+    let taken = control::enable_protections(&decision.measures);
     area.note_controls();
     taken?;
     quirks::keep_timer_in_halt();

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use rhumb_machine::Counted;
 use rhumb_monitor::{Arguments, Column, Command, CommandError, Complete, Output, Table};
 
-use super::Kernel;
+use super::{Kernel, speculation};
 use crate::arch::apic;
 use crate::arch::control::Controls;
 use crate::arch::features::features;
@@ -16,10 +16,11 @@ use crate::mm::protect;
 pub const COMMANDS: &[Command<Kernel>] = &[
     Command {
         name: "cpus",
-        usage: "",
+        usage: "[speculation]",
         summary: "the CPUs that run, and their interrupts",
-        help: "",
-        complete: Complete::Nothing,
+        help: "'cpus speculation' lists the known ways in which a CPU that works ahead of its turn leaks memory, and how each\n\
+               stands on the CPUs of this machine (docs/speculation.md).",
+        complete: Complete::Words(&["speculation"]),
         run: cpus,
     },
     Command {
@@ -53,7 +54,13 @@ const CPU_COLUMNS: &[Column] = &[
     Column::right("sent", 8),
 ];
 
-fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+fn cpus(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Result<(), CommandError> {
+    let is_about_speculation = arguments.optional(|words| words.one_of("what", &["speculation"]))?.is_some();
+    arguments.end()?;
+    if is_about_speculation {
+        speculation::write(out);
+        return Ok(());
+    }
     let mut table = Table::new(out, CPU_COLUMNS);
     let online = cpu::online();
     for area in area::all().filter(|area| online.contains(area.id())) {
@@ -84,6 +91,7 @@ fn cpus(_: &mut Kernel, _: Arguments<'_>, out: &mut dyn Output) -> Result<(), Co
             );
         }
     }
+    speculation::write_summary(out);
     writeln!(out, "{}", protect::Status);
     writeln!(out, "local APICs: {}", if apic::is_x2apic() { "x2APIC" } else { "xAPIC" });
     if cpu::start::parked() > 0 {

@@ -16,6 +16,7 @@
 //! | [`pageable`] | `pageable` |
 //! | [`kmem`] | `kmem` |
 //! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
+//! | `speculation` | `cpus speculation` |
 //! | [`vmstat`] | `vmstat` |
 //! | [`bpf`] | `bpf` |
 //! | [`random`] | no command, but the random numbers of some |
@@ -51,6 +52,7 @@ mod pageable;
 mod peek;
 mod ram_disk;
 pub mod random;
+mod speculation;
 mod stop;
 pub mod vmstat;
 

@@ -36,7 +36,7 @@ const RESERVED_FLAG: u64 = 1 << 1;
 /// A program, in memory.
 pub struct Program(UserPages);
 
-/// What the kernel finds as a program ends.
+/// The state that the kernel finds as a program ends.
 #[derive(Clone)]
 pub struct End {
     /// All registers of the program.
@@ -53,7 +53,7 @@ pub struct End {
     pub entry_stack: rhumb_machine::VirtRange,
 }
 
-/// What happens at the first exception of a program.
+/// The answer to the first exception of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum First {
     /// It ends.

@@ -33,6 +33,8 @@ use crate::platform::console;
 
 const NMI: u64 = 2;
 const BREAKPOINT: u64 = 3;
+const SEGMENT_NOT_PRESENT: u64 = 11;
+const STACK_SEGMENT: u64 = 12;
 const GENERAL_PROTECTION: u64 = 13;
 const MACHINE_CHECK: u64 = 18;
 const PAGE_FAULT: u64 = 14;
@@ -104,7 +106,8 @@ fn move_to_program(frame: &mut TrapFrame) {
 }
 
 fn exception(frame: &mut TrapFrame) {
-    if frame.rip == idt::return_to_program().get() {
+    let is_fault = matches!(frame.vector, SEGMENT_NOT_PRESENT | STACK_SEGMENT | GENERAL_PROTECTION);
+    if is_fault && frame.rip == idt::return_to_program().get() {
         move_to_program(frame);
     }
     // A fault or a non-maskable interrupt can come while this CPU writes a table. (Interrupts cannot: they are off

@@ -5,7 +5,7 @@ use core::fmt;
 use crate::facts::{Facts, Runs, Vendor, capability};
 use crate::problem::Problem;
 
-/// What a person wants: `mitigations=`.
+/// The wish of a person: `mitigations=`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Mode {
     /// The measures that the CPU needs; programs are refused where a problem stays open.
@@ -48,7 +48,7 @@ pub enum Means {
     ClearBuffers,
 }
 
-/// How a problem stands on a CPU.
+/// The state of a problem on a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Standing {
     /// The CPU does not have it.
@@ -68,7 +68,7 @@ impl Standing {
     }
 }
 
-/// What the kernel does. Each only where the CPU has the means.
+/// The acts of the kernel. Each only where the CPU has the means.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Measures {
     /// Sets IBRS in IA32_SPEC_CTRL, once.
@@ -156,14 +156,14 @@ pub enum Programs {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Decision {
     standings: [Standing; Problem::ALL.len()],
-    /// What the kernel does.
+    /// The acts of the kernel.
     pub measures: Measures,
     /// Whether programs run.
     pub programs: Programs,
 }
 
 impl Decision {
-    /// Returns how a problem stands.
+    /// Returns the standing of a problem.
     pub fn of(&self, problem: Problem) -> Standing {
         self.standings[problem.index()]
     }
@@ -270,7 +270,7 @@ fn protections(facts: &Facts) -> Protections {
     }
 }
 
-/// Returns how a problem stands if all that the CPU offers is taken.
+/// Returns the standing of a problem if all that the CPU offers is taken.
 fn standing(facts: &Facts, protections: &Protections, problem: Problem) -> Standing {
     use Standing::{Handled, HandledButForSiblings, NotAffected, Open};
     let (is_intel, is_amd) = (facts.vendor == Vendor::Intel, facts.vendor == Vendor::Amd);

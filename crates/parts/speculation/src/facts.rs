@@ -1,4 +1,4 @@
-//! What CPUID and IA32_ARCH_CAPABILITIES say of a CPU.
+//! Facts about a CPU, by CPUID and IA32_ARCH_CAPABILITIES.
 
 /// How a CPU is asked.
 pub trait Registers {
@@ -20,7 +20,7 @@ pub enum Vendor {
     Other,
 }
 
-/// What a CPU is run by.
+/// The machinery that runs a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Runs {
     /// Hardware, or a virtual machine on hardware, which shows its CPU.
@@ -32,9 +32,9 @@ pub enum Runs {
 /// Facts about one CPU. `Default` is a CPU of which nothing is known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Facts {
-    /// Who makes it.
+    /// Its maker.
     pub vendor: Vendor,
-    /// What runs it.
+    /// Its machinery.
     pub runs: Runs,
     /// Its family, extended family included.
     pub family: u32,

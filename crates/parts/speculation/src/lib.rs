@@ -1,4 +1,4 @@
-//! What speculation on an x86-64 CPU may leak, and what a kernel does about it.
+//! The leaks of speculation on an x86-64 CPU, and a kernel's measures against them.
 //!
 //! | module | owns |
 //! |---|---|
@@ -9,7 +9,7 @@
 //! # Principles
 //! 1. In doubt, a CPU is affected. A list of models that is too short is a leak.
 //! 2. Facts are plain data, and the decision is a function of them: it can be tested for CPUs that are not there.
-//! 3. What is open is said, and programs are refused there, unless a person has said otherwise.
+//! 3. Open problems are said, and programs are refused there, unless a person has said otherwise.
 //!
 //! Sources: `docs/speculation.md`, problem by problem.
 #![no_std]

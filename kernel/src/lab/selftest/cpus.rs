@@ -4,15 +4,16 @@
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::Test;
-use crate::arch::apic;
 use crate::arch::control::Controls;
-use crate::cpu::work;
+use crate::arch::{apic, speculation};
+use crate::cpu::{area, work};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
 
 pub const TESTS: &[Test] = &[
     Test { name: "cpus::controls_are_the_same", run: controls_are_the_same },
     Test { name: "cpus::errors_are_told", run: errors_are_told },
+    Test { name: "cpus::speculation_is_decided", run: speculation_is_decided },
 ];
 
 fn controls_are_the_same(_: &'static Boot) -> Result<(), Failure> {
@@ -23,6 +24,20 @@ fn controls_are_the_same(_: &'static Boot) -> Result<(), Failure> {
         }
     });
     ensure!(others.load(Relaxed) == 0, "{} CPUs have other control registers", others.load(Relaxed));
+    Ok(())
+}
+
+/// Each CPU has the decision that its facts give, and the registers that it asks for; and no measure in the kernel's code
+/// is missing where programs run.
+fn speculation_is_decided(_: &'static Boot) -> Result<(), Failure> {
+    let wrong = AtomicU32::new(0);
+    work::on_every_cpu(&|| {
+        let decision = speculation::decision();
+        let is_right = area::of(area::cpu_now()).and_then(|area| area.speculation.get()) == Some(&decision)
+            && speculation::is_taken(&decision.measures);
+        wrong.fetch_add(u32::from(!is_right), Relaxed);
+    });
+    ensure!(wrong.load(Relaxed) == 0, "{} CPUs do not do what was decided about them", wrong.load(Relaxed));
     Ok(())
 }
 

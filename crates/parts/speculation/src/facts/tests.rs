@@ -39,7 +39,7 @@ fn a_large_intel_cpu() {
             ((7, 2), [0, 0, 0, 1 << 2 | 1 << 4]),
             ((0xb, 0), [1, 2, 0x100, 0]),
             ((0x8000_0000, 0), [0x8000_0008, 0, 0, 0]),
-            // What leaves past the highest one say counts for nothing.
+            // Leaves past the highest one count for nothing.
             ((0x8000_0021, 0), [u32::MAX; 4]),
         ],
         Some(capability::RDCL_NO | capability::IBRS_ALL),
