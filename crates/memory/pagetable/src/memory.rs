@@ -15,6 +15,7 @@ use core::sync::atomic::{
 use rhumb_machine::{Pfn, VirtAddr};
 
 use crate::entry::{Entry, bits};
+use crate::levels::ENTRIES;
 
 /// An entry of a table in memory that CPUs may walk.
 ///
@@ -52,6 +53,17 @@ impl TableEntry {
         unsafe { &*place.as_ptr::<Self>() }
     }
 
+    /// Returns the entries of the table at `place`.
+    ///
+    /// # Safety
+    /// As for [`TableEntry::at`], for all of the table.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "the caller knows where tables are")]
+    pub const unsafe fn all_at<'table>(place: VirtAddr) -> &'table [Self; ENTRIES] {
+        // SAFETY: the caller promises a whole table of entries; an entry has the layout of its word.
+        unsafe { &*place.as_ptr::<[Self; ENTRIES]>() }
+    }
+
     /// Reads it.
     #[inline(always)]
     pub fn load(&self) -> Entry {
@@ -79,6 +91,13 @@ pub trait TableMemory {
 
     /// Sets one entry.
     fn write(&mut self, table: Pfn, index: usize, entry: Entry);
+
+    /// Returns the entries of a table, where they are read and written in place: for loops over many of them. `None` where
+    /// a write takes more than a store.
+    fn in_place(&self, table: Pfn) -> Option<&[TableEntry; ENTRIES]> {
+        let _ = table;
+        None
+    }
 
     /// Sets `count` entries from `index` on: the first is `first`, each next one maps `step_bytes` further on. Stays
     /// within the table. To be overridden where reaching a table costs more than writing an entry.

@@ -28,8 +28,6 @@ use crate::word::{State, Word};
 pub(crate) enum Written {
     /// It has a frame of its own, a copy.
     Copied,
-    /// It has the frame alone.
-    TakenOver,
     /// It is not what it was: look anew.
     Changed,
 }
@@ -41,22 +39,17 @@ impl<S: Space> Map<S> {
         let guard = self.space.machine().pin();
         let pinned = guard.pinned();
         let mut frame = self.space.alloc(pinned, Self::page_request()).map_err(FaultError::NoFrame)?;
-        let busy = self.locked(place.at, |_, tables, now| match self.take_over(tables, (place, word), now) {
-            Some(written) => Err(written),
-            None => match word.state(place.size()) {
-                State::Mapped(pfn, marks) => {
-                    tables.write(place.table, place.index, Word::busy(pfn, marks).0);
-                    Ok((pfn, marks))
-                }
-                _ => Err(Written::Changed),
-            },
-        });
-        let (from, marks) = match busy {
-            Ok(busy) => busy,
-            Err(written) => {
-                frames.free(pinned, frame);
-                return Ok(written);
+        let busy = self.locked(place.at, |_, tables, now| {
+            let State::Mapped(pfn, marks) = word.state(place.size()) else { return None };
+            if now != place || now.word(tables) != word {
+                return None;
             }
+            tables.write(place.table, place.index, Word::busy(pfn, marks).0);
+            Some((pfn, marks))
+        });
+        let Some((from, marks)) = busy else {
+            frames.free(pinned, frame);
+            return Ok(Written::Changed);
         };
         if !planted::is(Fault::NoFlushOfCopy) {
             let mut going = Unflushed::new(Gone::default(), KEY);
@@ -73,22 +66,23 @@ impl<S: Space> Map<S> {
         Ok(Written::Copied)
     }
 
-    /// Makes the frame of a shared word that no other word has the word's alone. `None` where others have it.
-    pub(crate) fn take_over(
-        &self,
-        tables: &mut S::Tables,
-        (place, word): (Place, Word),
-        now: Place,
-    ) -> Option<Written> {
-        if now != place || now.word(tables) != word {
-            return Some(Written::Changed);
-        }
-        let State::Mapped(pfn, marks) = word.state(place.size()) else { return Some(Written::Changed) };
+    /// Gives the page of a shared word a frame of its own, if the word is still there: the one that it has, where no other
+    /// word has that.
+    pub(crate) fn unshare(&self, place: Place, word: Word) -> Result<(), FaultError> {
+        let is_taken_over = self.locked(place.at, |_, tables, now| {
+            now == place && now.word(tables) == word && self.take_over(tables, place, word)
+        });
+        if is_taken_over { Ok(()) } else { self.write_shared(place, word).map(|_| ()) }
+    }
+
+    /// Makes the frame of a shared word that no other word has the word's alone. Tells whether it has. The caller holds the
+    /// lock of the word.
+    pub(crate) fn take_over(&self, tables: &mut S::Tables, place: Place, word: Word) -> bool {
+        let State::Mapped(pfn, marks) = word.state(place.size()) else { return false };
         if !share::is_sole(self.space.frames(), pfn) {
-            return None;
+            return false;
         }
-        let own = self.word_of(pfn, marks.exclusive());
-        tables.write(place.table, place.index, own.0);
-        Some(Written::TakenOver)
+        tables.write(place.table, place.index, self.word_of(pfn, marks.exclusive()).0);
+        true
     }
 }

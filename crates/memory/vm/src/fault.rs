@@ -63,7 +63,6 @@ impl<S: Space> Map<S> {
                 Step::Divide(place, word) => self.divide_for_fault(place, word)?,
                 Step::Copy(place, word) => match self.write_shared(place, word)? {
                     Written::Copied => return Ok(Resolved::Copied),
-                    Written::TakenOver => return Ok(Resolved::TakenOver),
                     Written::Changed => {}
                 },
                 Step::Attach(place, word, slot) => {
@@ -98,10 +97,8 @@ impl<S: Space> Map<S> {
         let slot = match step {
             Step::Attach(_, _, slot) => slot,
             Step::Copy(..) => {
-                return match self.take_over(tables, (place, word), place) {
-                    Some(_) => Step::Done(Resolved::TakenOver),
-                    None => step,
-                };
+                let is_taken_over = self.take_over(tables, place, word);
+                return if is_taken_over { Step::Done(Resolved::TakenOver) } else { step };
             }
             _ => return step,
         };

@@ -28,7 +28,17 @@ pub(crate) struct Lanes {
 /// The right to change what is allocated in some lanes, which ends with it.
 #[must_use = "the lanes are released when it is dropped"]
 pub(crate) struct HeldLanes<'map> {
-    lanes: &'map [Lane],
+    first: &'map Lane,
+    rest: &'map [Lane],
+}
+
+impl Lane {
+    fn lower_hint(&self, at: VirtAddr, guard_bytes: u64) {
+        let below = at.get().saturating_sub(guard_bytes);
+        if below < self.hint.load(Relaxed) {
+            self.hint.store(below, Relaxed);
+        }
+    }
 }
 
 impl Lanes {
@@ -75,13 +85,9 @@ impl Lanes {
     pub(crate) fn lower_hints(&self, range: VirtRange, guard_bytes: u64) {
         let last = VirtAddr::new(range.end().get() - 1);
         let (first, last) = (self.number_of(range.start()), self.number_of(last));
-        for lane in first..=last {
-            let at = if lane == first { range.start() } else { self.range(lane).start() };
-            let below = at.get().saturating_sub(guard_bytes);
-            let hint = &self.lanes[lane].hint;
-            if below < hint.load(Relaxed) {
-                hint.store(below, Relaxed);
-            }
+        self.lanes[first].lower_hint(range.start(), guard_bytes);
+        for lane in first + 1..=last {
+            self.lanes[lane].lower_hint(self.range(lane).start(), guard_bytes);
         }
     }
 
@@ -93,13 +99,16 @@ impl Lanes {
     /// Waits for the lanes of a range, in ascending order, and takes them. Calls `relax` while it waits.
     pub(crate) fn hold(&self, range: VirtRange, mut relax: impl FnMut()) -> HeldLanes<'_> {
         let last = VirtAddr::new(range.end().get() - 1);
-        let lanes = &self.lanes[self.number_of(range.start())..=self.number_of(last)];
-        for lane in lanes {
+        let (first, rest) = match &self.lanes[self.number_of(range.start())..=self.number_of(last)] {
+            [first, rest @ ..] => (first, rest),
+            [] => (&self.lanes[0], &[][..]),
+        };
+        for lane in core::iter::once(first).chain(rest) {
             while lane.is_held.compare_exchange(false, true, Acquire, Relaxed).is_err() {
                 relax();
             }
         }
-        HeldLanes { lanes }
+        HeldLanes { first, rest }
     }
 
     pub(crate) fn hint(&self, lane: usize) -> u64 {
@@ -114,7 +123,8 @@ impl Lanes {
 
 impl Drop for HeldLanes<'_> {
     fn drop(&mut self) {
-        for lane in self.lanes {
+        self.first.is_held.store(false, Release);
+        for lane in self.rest {
             lane.is_held.store(false, Release);
         }
     }

@@ -13,7 +13,6 @@ use rhumb_pagetable::{ENTRIES, TableMemory};
 
 use crate::allocate::run_length;
 use crate::copy::MapCopy;
-use crate::cow::Written;
 use crate::error::VmError;
 use crate::items::Item;
 use crate::map::{Map, Place};
@@ -114,9 +113,7 @@ impl<S: Space> Map<S> {
                 Stop::Done => {}
                 Stop::Busy => self.space.relax(),
                 Stop::Divide(place, word) => self.divide(place, word)?,
-                Stop::Shared(place, word) => match self.write_shared(place, word)? {
-                    Written::Copied | Written::TakenOver | Written::Changed => {}
-                },
+                Stop::Shared(place, word) => self.unshare(place, word)?,
             }
         }
         Ok(at)

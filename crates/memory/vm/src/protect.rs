@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::flush::Unflushed;
-use rhumb_pagetable::{Entry, TableMemory, bits};
+use rhumb_pagetable::{Entry, TableEntry, TableMemory, bits};
 
 use crate::allocate::run_length;
 use crate::error::VmError;
@@ -121,16 +121,21 @@ impl<S: Space> Map<S> {
         while at < range.end() {
             let place = self.place(&tables, at);
             let count = if place.level == 1 { run_length(&place, range.end()) } else { 1 };
-            let words = place.index..place.index + count;
-            if let Some(index) =
-                words.into_iter().find(|&index| tables.read(place.table, index) == Entry::EMPTY)
-            {
-                let page = (index - place.index) as u64 * PAGE;
+            if let Some(page) = find_empty(&tables, place.table, place.index..place.index + count) {
+                let page = page as u64 * PAGE;
                 return Err(VmError::NotAllocated(if place.level == 1 { at.plus(page) } else { at }));
             }
             at = place.at.plus(count as u64 * place.bytes());
         }
         Ok(())
+    }
+}
+
+/// Returns how many words of a table from the first of `indices` on are before one that is empty, if one is.
+fn find_empty<T: TableMemory>(tables: &T, table: Pfn, indices: Range<usize>) -> Option<usize> {
+    match tables.in_place(table) {
+        Some(entries) => entries[indices].iter().position(|entry| entry.load() == Entry::EMPTY),
+        None => indices.into_iter().position(|index| tables.read(table, index) == Entry::EMPTY),
     }
 }
 
@@ -161,6 +166,17 @@ impl Change {
     fn make<T: TableMemory>(&self, tables: &mut T, table: Pfn, indices: Range<usize>) -> usize {
         let Self { before, after, flipped, .. } = *self;
         let first = indices.start;
+        if let Some(entries) = tables.in_place(table) {
+            let like = |entry: &&TableEntry| {
+                let word = entry.load().bits();
+                let is_like = word & !bits::ADDRESS == before;
+                if is_like {
+                    entry.store(Entry::from_bits((word ^ flipped) & bits::ADDRESS | after));
+                }
+                is_like
+            };
+            return entries[indices].iter().take_while(like).count();
+        }
         for index in indices.clone() {
             let word = tables.read(table, index).bits();
             if word & !bits::ADDRESS != before {

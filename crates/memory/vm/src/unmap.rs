@@ -39,31 +39,50 @@ impl<S: Space> Map<S> {
     pub fn unmap(&self, range: VirtRange) -> Result<u64, VmError> {
         self.check(range)?;
         let _lanes = self.lanes.hold(range, || self.space.relax());
-        self.cut_ends(range)?;
-        Ok(self.unmap_held(range))
+        // A range within 2 MiB needs no division where there is a table, which the first step sees.
+        let last = VirtAddr::new(range.end().get() - 1);
+        if range.start().align_down(PageSize::Size2M) != last.align_down(PageSize::Size2M) {
+            self.cut_ends(range)?;
+        }
+        match self.remove(range) {
+            Some(pages) => Ok(self.note_unmapped(range, pages)),
+            None => {
+                self.cut_ends(range)?;
+                Ok(self.unmap_held(range))
+            }
+        }
     }
 
     /// Unmaps a range at whose ends words end, and whose lanes the caller holds.
     pub(crate) fn unmap_held(&self, range: VirtRange) -> u64 {
-        let pages = self.remove(range);
+        let Some(pages) = self.remove(range) else {
+            return impossible!("words end at both ends of {range}" => 0);
+        };
+        self.note_unmapped(range, pages)
+    }
+
+    /// Gives the addresses of a range back to the account and to the search for empty ones.
+    fn note_unmapped(&self, range: VirtRange, pages: u64) -> u64 {
         self.account.give(Resource::Addresses, pages);
         self.lanes.lower_hints(range, self.guard_bytes());
         pages
     }
 
-    /// Empties all words of a range at whose ends words end, and frees what they had. The caller holds the lanes.
-    fn remove(&self, range: VirtRange) -> u64 {
+    /// Empties all words of a range, and frees what they had. The caller holds the lanes. `None` where the first word is
+    /// one of more pages than these, before anything has changed.
+    fn remove(&self, range: VirtRange) -> Option<u64> {
         let mut going = Unflushed::new(Gone::default(), KEY);
         let (mut pages, mut wired) = (0, 0);
         let mut at = range.start();
         while at < range.end() {
             let step = self.locked(at, |_, tables, place| {
                 if place.level == 1 {
-                    take_words(tables, place, range.end(), &mut going)
+                    Some(take_words(tables, place, range.end(), &mut going))
                 } else {
-                    take_word(tables, place)
+                    let is_whole = place.at == at && place.bytes() <= range.end().since(at);
+                    (is_whole || place.word(tables).is_empty()).then(|| take_word(tables, place))
                 }
-            });
+            })?;
             pages += step.pages;
             wired += step.wired;
             if going.waiting().is_full() {
@@ -76,7 +95,7 @@ impl<S: Space> Map<S> {
         }
         self.finish(&mut going);
         self.account.give(Resource::Wired, wired);
-        pages
+        Some(pages)
     }
 
     /// Flushes, and frees what has waited.

@@ -136,7 +136,7 @@ impl<S: Space> Map<S> {
                     let pfn = self.page_of(slot).map_err(FaultError::NoFrame)?;
                     self.enter_page(place, word, || pfn)?;
                 }
-                State::Mapped(_, marks) if marks.is_shared() => drop(self.write_shared(place, word)?),
+                State::Mapped(_, marks) if marks.is_shared() => self.unshare(place, word)?,
                 State::Mapped(..) => return Ok(()),
             }
         }

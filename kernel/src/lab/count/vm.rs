@@ -8,7 +8,7 @@ use core::hint::black_box;
 use rhumb_frames::{Frames, Request};
 use rhumb_machine::{Machine, Order, PageSize, Pfn, Pinned, VirtAddr, VirtRange};
 use rhumb_pagetable::flush::{Flushed, Unflushed};
-use rhumb_pagetable::{Access, Attributes, Entry, Levels, Root, TableEntry, TableMemory};
+use rhumb_pagetable::{Access, Attributes, ENTRIES, Entry, Levels, Root, TableEntry, TableMemory};
 use rhumb_vm::{Allocation, Gone, Limits, Map, MapCopy, Protection, Resolved, Space, Use};
 
 use super::Operation;
@@ -68,6 +68,12 @@ impl LabTables {
 }
 
 impl TableMemory for LabTables {
+    #[inline(always)]
+    fn in_place(&self, table: Pfn) -> Option<&[TableEntry; ENTRIES]> {
+        // SAFETY: as for `entry`; the caller names the table no longer when the map gives it back.
+        Some(unsafe { TableEntry::all_at(MACHINE.direct(table.addr())) })
+    }
+
     #[inline(always)]
     fn read(&self, table: Pfn, index: usize) -> Entry {
         Self::entry(table, index).load()

@@ -8,7 +8,9 @@ use rhumb_hosted::mmu::{Fault, HostedTables, MmuConfig, Use as MmuUse};
 use rhumb_hosted::{Cpu, HostedMachine, HostedSpace, LargePages};
 use rhumb_machine::{CpuId, Machine, NodeId, Order, Pfn, PhysAddr, PhysRange, Pinned, VirtAddr, VirtRange};
 use rhumb_pagetable::flush::{Flushed, Unflushed};
-use rhumb_pagetable::{Access, Attributes, Entry, Levels, Privilege, Root, TableMemory, walk};
+use rhumb_pagetable::{
+    Access, Attributes, ENTRIES, Entry, Levels, Privilege, Root, TableEntry, TableMemory, walk,
+};
 use rhumb_vm::{FaultError, Gone, Limits, Map, Space, UpperTables, Use};
 
 pub(crate) type Hosted = &'static HostedMachine;
@@ -50,6 +52,27 @@ pub(crate) struct Tree {
     /// Held by a CPU from its translation to its load or store, and by a flush exclusively: a flush waits for the
     /// instructions that are under way.
     instructions: RwLock<()>,
+}
+
+/// The tables of a space. Those of the kernel's are in place, too.
+pub(crate) struct TestTables {
+    tables: HostedTables,
+    machine: Hosted,
+    kind: Kind,
+}
+
+impl TableMemory for TestTables {
+    fn read(&self, table: Pfn, index: usize) -> Entry {
+        self.tables.read(table, index)
+    }
+    fn write(&mut self, table: Pfn, index: usize, entry: Entry) {
+        self.tables.write(table, index, entry);
+    }
+    fn in_place(&self, table: Pfn) -> Option<&[TableEntry; ENTRIES]> {
+        let place = self.machine.direct(table.addr());
+        // SAFETY: a table of the map, in RAM of the machine, which is permanent; reached by atomics alone.
+        (self.kind == Kind::Kernel).then(|| unsafe { TableEntry::all_at(place) })
+    }
 }
 
 /// A space that several can look at.
@@ -271,7 +294,7 @@ impl Drop for Tree {
 // SAFETY: one allocator and one tree, in which the map alone has these addresses; the flushes are whole.
 unsafe impl Space for TestSpace {
     type Machine = Hosted;
-    type Tables = HostedTables;
+    type Tables = TestTables;
 
     fn frames(&self) -> &'static Frames<Hosted> {
         &self.0.ground.frames
@@ -288,8 +311,8 @@ unsafe impl Space for TestSpace {
             Kind::Kernel => UpperTables::OfSpace,
         }
     }
-    fn tables(&self) -> HostedTables {
-        self.0.tables()
+    fn tables(&self) -> TestTables {
+        TestTables { tables: self.0.tables(), machine: self.0.ground.machine, kind: self.0.kind }
     }
     fn attributes(&self, access: Access) -> Attributes {
         match self.0.kind {
