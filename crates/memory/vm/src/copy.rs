@@ -121,6 +121,8 @@ enum Stop {
     Done,
     /// The next page is an object's, or wired: it gets a frame of its own.
     Object,
+    /// The next page is a device's.
+    Device,
     /// The next page has as many words as can be counted.
     Refused,
 }
@@ -177,6 +179,7 @@ impl<S: Space> Map<S> {
             });
             match stop {
                 Stop::Refused => return Err(VmError::TooManySharers),
+                Stop::Device => return Err(VmError::Device(next)),
                 Stop::Object => {
                     at = next.plus(PAGE);
                     match self.duplicate(guard.pinned(), next)? {
@@ -220,6 +223,10 @@ impl<S: Space> Map<S> {
                 State::Empty | State::Fresh(_) => fresh += 1,
                 State::Named(..) => {
                     stop = Stop::Object;
+                    break;
+                }
+                State::Mapped(_, marks) if marks.is_device() => {
+                    stop = Stop::Device;
                     break;
                 }
                 State::Mapped(_, marks) if marks.is_object() || marks.is_wired() => {

@@ -20,6 +20,8 @@ pub enum VmError {
     Occupied(VirtAddr),
     /// A page that was to be allocated is not.
     NotAllocated(VirtAddr),
+    /// A page is a device's, which is neither copied nor shared but by a fork.
+    Device(VirtAddr),
     /// A page of the range is wired, and keeps its contents.
     Wired(VirtRange),
     /// No range of so many pages is empty.
@@ -92,6 +94,7 @@ impl fmt::Display for VmError {
             Self::BadAlignment(pages) => write!(f, "an alignment of {pages} pages is none that the map has"),
             Self::Occupied(at) => write!(f, "the page at {at} is allocated already"),
             Self::NotAllocated(at) => write!(f, "the page at {at} is not allocated"),
+            Self::Device(at) => write!(f, "the page at {at} is a device's"),
             Self::Wired(range) => write!(f, "{range} has wired pages"),
             Self::NoRoom(pages) => write!(f, "no {pages} empty pages lie side by side"),
             Self::Limit(resource) => write!(f, "the map has all the {resource} that its limit allows"),

@@ -181,6 +181,9 @@ impl<S: Space> Map<S> {
                     copied.is_object = true;
                     break;
                 }
+                State::Mapped(pfn, marks) if marks.is_device() && marks.inherit() != Inherit::Nothing => {
+                    Some(child.word_of(pfn, marks.unwired()))
+                }
                 State::Mapped(_, marks)
                     if (marks.is_object() || marks.is_wired()) && marks.inherit() == Inherit::Copy =>
                 {

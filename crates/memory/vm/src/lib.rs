@@ -16,6 +16,7 @@
 //! | `hint` | parts of tables that have words, for a fork and the end |
 //! | `protect`, `unmap`, `gone` | changes and ends of pages; the frames and tables that wait for a flush |
 //! | `fork`, `copy`, `items` | maps of maps; [`MapCopy`]: the contents of a range as a value |
+//! | `device` | [`Device`]: memory that no allocator has |
 //! | `wire` | pages that keep their frames, get them beforehand, or give up their contents |
 //! | `region` | [`Region`]: what `pmap` shows |
 //! | `account` | [`Limits`], [`Usage`] |
@@ -66,6 +67,7 @@ mod allocate;
 mod copy;
 mod cow;
 mod cut;
+mod device;
 mod end;
 pub mod error;
 mod fault;
@@ -90,6 +92,7 @@ mod word;
 pub use account::{Limits, Usage};
 pub use allocate::Allocation;
 pub use copy::{MapCopy, Refused};
+pub use device::Device;
 pub use error::{FaultError, Resource, VmError};
 pub use fault::Resolved;
 pub use gone::{Gone, GoneKey};

@@ -31,6 +31,8 @@ enum Stop {
     Busy,
     /// The words stand for many pages.
     Divide(Place, Word),
+    /// The next page is a device's.
+    Device,
     /// Another map has the frame of the next page until one writes.
     Shared(Place, Word),
 }
@@ -112,6 +114,7 @@ impl<S: Space> Map<S> {
             match stop {
                 Stop::Done => {}
                 Stop::Busy => self.space.relax(),
+                Stop::Device => return Err(VmError::Device(at)),
                 Stop::Divide(place, word) => self.divide(place, word)?,
                 Stop::Shared(place, word) => self.unshare(place, word)?,
             }
@@ -135,6 +138,7 @@ impl<S: Space> Map<S> {
             let slot = Slot { sheet, index };
             let named = match word.state(PageSize::Size4K) {
                 State::Busy(_) => return (at, Stop::Busy),
+                State::Mapped(_, marks) if marks.is_device() => return (at, Stop::Device),
                 State::Mapped(_, marks) if marks.is_shared() => {
                     let place = Place { index, at, ..place };
                     return (at, Stop::Shared(place, word));

@@ -34,6 +34,8 @@ pub enum RegionKind {
     Private,
     /// Other maps may have the same pages, for reading and writing.
     Object,
+    /// They are a device's.
+    Device,
 }
 
 /// Whether the pages of a region keep their frames.
@@ -113,11 +115,7 @@ impl<S: Space> Map<S> {
                                 wiring: if marks.is_wired() { Wiring::Wired } else { Wiring::Pageable },
                                 resident_pages: page.resident,
                                 shared_pages: page.shared,
-                                kind: if marks.is_object() {
-                                    RegionKind::Object
-                                } else {
-                                    RegionKind::Private
-                                },
+                                kind: kind_of(marks),
                             },
                         ));
                     }
@@ -129,10 +127,19 @@ impl<S: Space> Map<S> {
     }
 }
 
+fn kind_of(marks: Marks) -> RegionKind {
+    match (marks.is_object(), marks.is_device()) {
+        (true, _) => RegionKind::Object,
+        (_, true) => RegionKind::Device,
+        _ => RegionKind::Private,
+    }
+}
+
 fn seen(word: Word, size: PageSize) -> Option<Seen> {
     match word.state(size) {
         State::Empty => None,
         State::Fresh(marks) | State::Named(_, marks) => Some(Seen { marks, resident: 0, shared: 0 }),
+        State::Mapped(_, marks) if marks.is_device() => Some(Seen { marks, resident: 0, shared: 0 }),
         State::Mapped(_, marks) => Some(Seen {
             marks,
             resident: size.frames(),

@@ -135,6 +135,7 @@ impl<S: Space> Map<S> {
         let frames = self.space.frames();
         let (slot, resident) = match word.state(PageSize::Size4K) {
             State::Named(slot, _) => (slot, 0),
+            State::Mapped(_, marks) if marks.is_device() => return 0,
             State::Mapped(pfn, marks) if marks.is_object() => (sheet::slot_of(frames, pfn), 1),
             State::Mapped(pfn, marks) => {
                 // SAFETY: the word had the frame, and is gone.

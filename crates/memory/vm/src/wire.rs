@@ -59,7 +59,7 @@ impl<S: Space> Map<S> {
     }
 
     /// Gives up the contents of a range: its pages read as zeroes, and have no frames. Pages that other maps may write,
-    /// too, keep theirs.
+    /// too, and pages of devices keep theirs.
     ///
     /// # Errors
     /// [`VmError`]: a page is not allocated, or is wired, or there is no table for an end of the range. Nothing has changed
@@ -159,7 +159,7 @@ fn purge_words<T: TableMemory>(
         let word = Word(tables.read(place.table, index));
         match word.state(PageSize::Size4K) {
             State::Busy(_) => break,
-            State::Mapped(_, marks) if !marks.is_object() => {
+            State::Mapped(_, marks) if !marks.is_object() && !marks.is_device() => {
                 if going.waiting_mut(KEY).pages.try_push(word).is_err() {
                     break;
                 }

@@ -1,13 +1,13 @@
 //! The state of a page, in the entry of the page table that maps it: there is no other record of a page.
 //!
 //! ```text
-//!   state     63  62..59  57..56   55..54  53..52  51..12           11     10       9       8..4  3..1  0
-//!   empty      0    0       0        0       0      0                0      0       0         0     0   0
-//!   fresh      0    0    inherit     0     access  all ones          0      0       0         0     1   0
-//!   hidden     0    0    inherit     0     access  frame, inverted  wired  object  shared     0     2   0
-//!   busy       0    0    inherit     0     access  frame, inverted   0      0      shared     0     3   0
-//!   object     0  index  inherit     0     access  sheet, inverted   0     object   0       index   4   0
-//!   present   NX    0    inherit     0     access  frame            wired  object  shared  bits of the CPU's
+//!   state     63  62..59    58    57..56   55..54  53..52  51..12           11     10       9       8..4  3..1  0
+//!   empty      0    0       0       0        0       0      0                0      0       0         0     0   0
+//!   fresh      0    0       0    inherit     0     access  all ones          0      0       0         0     1   0
+//!   hidden     0    0    device  inherit   cache   access  frame, inverted  wired  object  shared     0     2   0
+//!   busy       0    0       0    inherit     0     access  frame, inverted   0      0      shared     0     3   0
+//!   object     0  index     0    inherit     0     access  sheet, inverted   0     object   0       index   4   0
+//!   present   NX    0    device  inherit   cache   access  frame            wired  object  shared  bits of the CPU's
 //! ```
 //!
 //! *Access* is what the map's holder asked for; the CPU's own bits allow less where the frame is shared, so that the
@@ -15,6 +15,8 @@
 //!
 //! *Object* says that the frame is a [sheet](crate::sheet)'s, whose page several maps may write; the word of such a page
 //! that the map has not used yet names the sheet and the place in it.
+//!
+//! *Device* says that the frame is a device's, and how CPUs cache it.
 //!
 //! A word at level 2 or 3 is the word of each of the pages that the entry spans: *fresh* memory of any size has a word
 //! for each 2 MiB or 1 GiB of it, and no table below, until a page of it is used.
@@ -26,7 +28,7 @@
 //! table by itself, and a word that is read under its lock stays as it was read.
 
 use rhumb_machine::{PageSize, Pfn};
-use rhumb_pagetable::{Access, Attributes, ENTRIES, Entry, bits};
+use rhumb_pagetable::{Access, Attributes, CacheMode, ENTRIES, Entry, bits};
 
 /// The rights of code to a page. Writable and executable it never is (I4).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -126,9 +128,12 @@ const OBJECT: u64 = 1 << 10;
 const WIRED: u64 = 1 << 11;
 const ACCESS_SHIFT: u32 = 52;
 const ACCESS: u64 = 3 << ACCESS_SHIFT;
+const CACHE_SHIFT: u32 = 54;
+const CACHE: u64 = 3 << CACHE_SHIFT;
+const DEVICE: u64 = 1 << 58;
 const INHERIT_SHIFT: u32 = 56;
 const INHERIT: u64 = 3 << INHERIT_SHIFT;
-const MARKS: u64 = SHARED | OBJECT | WIRED | ACCESS | INHERIT;
+const MARKS: u64 = SHARED | OBJECT | WIRED | ACCESS | INHERIT | CACHE | DEVICE;
 
 const TAG: u64 = 7 << 1;
 const FRESH: u64 = 1 << 1;
@@ -158,6 +163,28 @@ impl Slot {
 
     pub(crate) const fn of_bits(bits: u64) -> Self {
         Self { sheet: Pfn::new(bits >> INDEX_BITS), index: (bits & (ENTRIES as u64 - 1)) as usize }
+    }
+}
+
+/// How CPUs cache the pages of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DeviceCache {
+    UncachedStrong,
+    Uncached,
+    WriteCombining,
+    WriteThrough,
+}
+
+impl DeviceCache {
+    /// Returns the mode; `None` where reads or writes may be kept.
+    pub(crate) const fn of(mode: CacheMode) -> Option<Self> {
+        match mode {
+            CacheMode::UncachedStrong => Some(Self::UncachedStrong),
+            CacheMode::Uncached => Some(Self::Uncached),
+            CacheMode::WriteCombining => Some(Self::WriteCombining),
+            CacheMode::WriteThrough => Some(Self::WriteThrough),
+            CacheMode::WriteBack | CacheMode::WriteProtected => None,
+        }
     }
 }
 
@@ -193,6 +220,27 @@ impl Marks {
     /// Tells whether the frame has a count, because other maps or copies may have it, too.
     pub(crate) const fn is_shared(self) -> bool {
         self.0 & SHARED != 0
+    }
+
+    pub(crate) const fn device(self, cache: DeviceCache) -> Self {
+        Self(self.0 & !CACHE | DEVICE | (cache as u64) << CACHE_SHIFT)
+    }
+
+    /// Tells whether the frame is a device's.
+    pub(crate) const fn is_device(self) -> bool {
+        self.0 & DEVICE != 0
+    }
+
+    const fn cache(self) -> CacheMode {
+        if !self.is_device() {
+            return CacheMode::WriteBack;
+        }
+        match self.0 >> CACHE_SHIFT & 3 {
+            0 => CacheMode::UncachedStrong,
+            1 => CacheMode::Uncached,
+            2 => CacheMode::WriteCombining,
+            _ => CacheMode::WriteThrough,
+        }
     }
 
     /// Tells whether the page keeps its frame.
@@ -289,7 +337,7 @@ impl Word {
         let Some(access) = marks.hardware() else {
             return Self(Entry::from_bits(HIDDEN | inverted(pfn) | marks.0));
         };
-        let leaf = Entry::leaf(pfn.addr(), size, attributes(access)).bits();
+        let leaf = Entry::leaf(pfn.addr(), size, attributes(access).with_cache(marks.cache())).bits();
         let used = if access == Access::ReadWrite { bits::ACCESSED | bits::DIRTY } else { bits::ACCESSED };
         Self(Entry::from_bits(leaf | used | marks.0))
     }

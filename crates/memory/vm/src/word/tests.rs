@@ -3,19 +3,29 @@
 use std::vec::Vec;
 
 use rhumb_machine::{PageSize, Pfn};
-use rhumb_pagetable::{Attributes, Entry, bits};
+use rhumb_pagetable::{Attributes, CacheMode, Entry, bits};
 
-use super::{Inherit, Marks, Protection, Slot, State, Use, Word};
+use super::{DeviceCache, Inherit, Marks, Protection, Slot, State, Use, Word};
 
 const PROTECTIONS: [Protection; 4] =
     [Protection::Nothing, Protection::Read, Protection::ReadWrite, Protection::ReadExecute];
+
+const CACHES: [CacheMode; 6] = [
+    CacheMode::WriteBack,
+    CacheMode::WriteThrough,
+    CacheMode::Uncached,
+    CacheMode::UncachedStrong,
+    CacheMode::WriteCombining,
+    CacheMode::WriteProtected,
+];
 
 fn all_marks() -> Vec<Marks> {
     let mut all = Vec::new();
     for protection in PROTECTIONS {
         for inherit in [Inherit::Copy, Inherit::Nothing, Inherit::Share] {
             let marks = Marks::new(protection, inherit);
-            all.extend([marks, marks.shared(), marks.object()]);
+            all.extend([marks, marks.shared(), marks.object(), marks.wired()]);
+            all.extend(CACHES.into_iter().filter_map(DeviceCache::of).map(|cache| marks.device(cache)));
         }
     }
     all

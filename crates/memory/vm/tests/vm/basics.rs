@@ -1,9 +1,9 @@
 //! One thing at a time: what each call does, what it costs, and which requests it refuses.
 
-use rhumb_machine::{VirtAddr, VirtRange};
-use rhumb_pagetable::walk;
+use rhumb_machine::{Pfn, PfnRange, VirtAddr, VirtRange};
+use rhumb_pagetable::{CacheMode, walk};
 use rhumb_vm::{
-    Allocation, FaultError, Inherit, Limits, Map, Protection, RegionKind, Resolved, Use, VmError,
+    Allocation, Device, FaultError, Inherit, Limits, Map, Protection, RegionKind, Resolved, Use, VmError,
 };
 
 use crate::world::{GIB, KINDS, Kind, MIB, PAGE, TIB, on_ground, range};
@@ -355,6 +355,57 @@ fn purged_pages_are_fresh_again() {
             for page in 0..600 {
                 let kept = if page == 0 || page == 599 { page + 1 } else { 0 };
                 assert_eq!(tree.read(&map, 1, area.start().plus(page * PAGE)), Ok(kept));
+            }
+            tree.assert_no_stale();
+        });
+    }
+}
+
+/// A device is mapped as it is cached, is in a fork, too, and is neither copied, shared, purged nor freed.
+#[test]
+fn devices_are_mapped_and_never_copied() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let map = ground.map(kind);
+            let tree = &map.space().0;
+            let frames = PfnRange::of_length(Pfn::new(0x1_0000), 600).unwrap();
+            // SAFETY: the machine has no RAM there, and no CPU of the test uses it.
+            let device = |cache| unsafe { Device::new(frames, cache) };
+            assert!(device(CacheMode::WriteBack).is_none() && device(CacheMode::WriteProtected).is_none());
+            let modes = [
+                CacheMode::Uncached,
+                CacheMode::UncachedStrong,
+                CacheMode::WriteCombining,
+                CacheMode::WriteThrough,
+            ];
+            for cache in modes {
+                let area = map.map_device(&Allocation::pages(0), &device(cache).unwrap()).unwrap();
+                assert_eq!(area.bytes(), 600 * PAGE);
+                let at = area.start().plus(599 * PAGE);
+                let leaf = |tree: &crate::world::Tree| walk(&tree.tables(), tree.root(), at).leaf().unwrap();
+                assert_eq!((leaf(tree).cache, leaf(tree).phys), (cache, Pfn::new(0x1_0000 + 599).addr()));
+                map.protect(area, Protection::Nothing).unwrap();
+                assert!(map.fault(at, Use::Read).is_err());
+                map.protect(area, Protection::Read).unwrap();
+                assert_eq!((leaf(tree).cache, leaf(tree).permissions.writable), (cache, false));
+                assert_eq!(map.fault(at, Use::Read), Ok(Resolved::Already));
+                assert_eq!(
+                    (map.usage().resident_pages, map.region(at).unwrap().kind),
+                    (0, RegionKind::Device)
+                );
+                map.wire(area).unwrap();
+                let child = map.fork(ground.space(kind), Limits::default()).unwrap();
+                assert_eq!((leaf(&child.space().0).cache, child.usage().resident_pages), (cache, 0));
+                map.unwire(area).unwrap();
+                map.purge(area).unwrap();
+                assert_eq!(leaf(tree).phys, Pfn::new(0x1_0000 + 599).addr());
+                let refused = VmError::Device(area.start());
+                assert_eq!(map.copy(area).unwrap_err(), refused);
+                assert_eq!(map.take(area).unwrap_err(), refused);
+                assert_eq!(map.share(area).unwrap_err(), refused);
+                assert_eq!(map.inherit(area, Inherit::Share), Err(refused));
+                assert_eq!(map.unmap(area), Ok(600));
+                assert_eq!(map.usage().address_pages, 0);
             }
             tree.assert_no_stale();
         });
