@@ -1,5 +1,7 @@
 //! [`Kernel`]: what the scheduler asks of the kernel that uses it, beside memory for threads ([`ThreadHome`]).
 
+use core::ptr::NonNull;
+
 use rhumb_machine::{CpuId, IrqOff, Pinned};
 
 use crate::per_cpu::PerCpu;
@@ -46,12 +48,15 @@ pub unsafe trait Kernel: ThreadHome {
     /// the registers. A new thread begins with one `irq_save` in force, and interrupts to come back.
     ///
     /// # Safety
-    /// `from` is the calling thread. `to` is on no CPU. Nothing of the caller depends on its CPU.
-    unsafe fn switch(&self, from: &Thread<Self>, to: &Thread<Self>);
+    /// `from` is the calling thread. `to` is on no CPU. Nothing of the caller depends on its CPU. Both are in memory until the
+    /// registers of `to` are in force. From then on either may end and be freed at any time, before this function has
+    /// returned: so these are addresses, and the function keeps no reference to a thread across that step.
+    unsafe fn switch(&self, from: NonNull<Thread<Self>>, to: NonNull<Thread<Self>>);
 
     /// Takes the reference that a thread had to itself, when the thread has ended and no CPU uses its stack. Where it is
-    /// the last one, dropping it drops the kernel's part of the thread and calls [`ThreadHome::free`]. A kernel whose stacks need more time
-    /// than this place allows keeps the reference for a thread that has it.
+    /// the last one, dropping it drops the kernel's part of the thread and calls [`ThreadHome::free`]. Interrupts are off,
+    /// and the next thread has not returned from its switch yet. A kernel whose stacks need more time than this place
+    /// allows keeps the reference for a thread that has it.
     fn reap(&self, thread: ThreadRef<Self>, irq_off: IrqOff<'_>) {
         let _ = irq_off;
         drop(thread);

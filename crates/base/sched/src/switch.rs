@@ -41,8 +41,8 @@ impl<K: Kernel> Scheduler<K> {
         };
         if let Ok(Some(switch)) = &switch {
             // SAFETY: `from` is the calling thread, as this CPU runs it. `to` was taken out of the CPU's queue, where only
-            // threads are that are on no CPU. Both are not gone, and the caller has no token.
-            unsafe { self.kernel.switch(switch.from.as_ref(), switch.to.as_ref()) };
+            // threads are that are on no CPU. Both are in memory, and the caller has no token.
+            unsafe { self.kernel.switch(switch.from, switch.to) };
         }
         let cpu = self.kernel.irq_save();
         {
@@ -97,7 +97,18 @@ impl<K: Kernel> Scheduler<K> {
     ///
     /// # Errors
     /// [`CannotSwitch`], and the thread goes on.
-    pub fn end(&self, result: u64) -> Result<Infallible, CannotSwitch> {
+    ///
+    /// # Safety
+    /// The calling function is the one with which the thread began, and it has nothing left on its stack that is pinned,
+    /// lent or to be dropped: the stack goes away, and what is on it is not dropped. Work that a thread is given has
+    /// returned before. So code that relies on its destructors, as scopes that join in them do, cannot call this itself:
+    ///
+    /// ```compile_fail,E0133
+    /// fn leave<K: rhumb_sched::Kernel>(scheduler: &rhumb_sched::Scheduler<K>) {
+    ///     let _ = scheduler.end(0);
+    /// }
+    /// ```
+    pub unsafe fn end(&self, result: u64) -> Result<Infallible, CannotSwitch> {
         let Some(thread) = self.current().filter(|thread| self.kernel.may_switch() && !thread.is_idle())
         else {
             return Err(CannotSwitch);

@@ -51,7 +51,8 @@ fn an_idle_thread_is_always_there() {
     be(0);
     assert!(rig.scheduler.current().is_none());
     rig.scheduler.reschedule();
-    assert_eq!(rig.scheduler.end(0), Err(CannotSwitch), "the CPU is not online");
+    // SAFETY: it is refused.
+    assert_eq!(unsafe { rig.scheduler.end(0) }, Err(CannotSwitch), "the CPU is not online");
     rig.bring_online(0);
     let other = rig.thread(Policy::default(), &rig.all());
     let guard = rig.world.irq_off();
@@ -59,7 +60,8 @@ fn an_idle_thread_is_always_there() {
     let again = unsafe { rig.scheduler.bring_online(&other, guard.irq_off()) };
     assert_eq!((again, other.state()), (Err(SchedError::Started), State::Created));
     drop(guard);
-    assert_eq!(rig.scheduler.end(0), Err(CannotSwitch));
+    // SAFETY: it is refused.
+    assert_eq!(unsafe { rig.scheduler.end(0) }, Err(CannotSwitch));
     assert_eq!(rig.scheduler.sleep_until(5), Err(crate::WaitError::CannotSwitch));
     rig.scheduler.yield_now();
     assert!(rig.scheduler.current().unwrap().is_idle());

@@ -137,7 +137,8 @@ fn a_caller_with_a_token_does_not_switch() {
             let pin = rig.world.pin();
             assert_eq!(rig.scheduler.sleep_until(u64::MAX), Err(WaitError::CannotSwitch));
             rig.scheduler.yield_now();
-            assert_eq!(rig.scheduler.end(0), Err(crate::CannotSwitch));
+            // SAFETY: it is refused.
+            assert_eq!(unsafe { rig.scheduler.end(0) }, Err(crate::CannotSwitch));
             let mutex = Mutex::<_, K>::new(1);
             assert_eq!(mutex.lock(rig.scheduler).err(), Some(LockError::CannotSwitch));
             assert_eq!(*mutex.try_lock(rig.scheduler).unwrap(), 1);

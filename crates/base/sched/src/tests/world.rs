@@ -179,7 +179,9 @@ unsafe impl Kernel for K {
     fn may_switch(&self) -> bool {
         depth(|depth| depth) == 0
     }
-    unsafe fn switch(&self, from: &Thread<Self>, to: &Thread<Self>) {
+    unsafe fn switch(&self, from: NonNull<Thread<Self>>, to: NonNull<Thread<Self>>) {
+        // SAFETY: both are in memory until the next thread has its baton.
+        let (from, to) = unsafe { (from.as_ref(), to.as_ref()) };
         let has_ended = from.state() == State::Ended;
         let (mine, next) = (Arc::clone(from.data()), Arc::clone(to.data()));
         mine.leave();
@@ -306,7 +308,8 @@ impl Rig {
                 // SAFETY: the first thing that the thread does, where it was switched to.
                 unsafe { rig.scheduler.begin() };
                 work(rig);
-                let _ = rig.scheduler.end(7);
+                // SAFETY: the work is over, and what is left on this stack is dropped as the host's thread unwinds.
+                let _ = unsafe { rig.scheduler.end(7) };
             }));
             match outcome {
                 Err(payload) if payload.is::<Ended>() => {}
