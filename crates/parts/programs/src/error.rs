@@ -17,8 +17,12 @@ pub enum LoadError {
     NotExecutable,
     /// It asks for an interpreter or for libraries.
     Dynamic,
+    /// Its file header is of another version, or names program headers of another size.
+    FileHeader,
     /// The file ends before the end of its program headers.
     NoHeaders,
+    /// Its dynamic table lies outside the file, does not end in time, or there is a second one.
+    DynamicTable,
     /// There are more program headers than [`MAX_HEADERS`].
     TooManyHeaders(usize),
     /// There are more segments than [`MAX_SEGMENTS`].
@@ -68,7 +72,7 @@ pub enum Unfit {
     Unreadable,
     /// Its alignment is no power of two, or larger than [`MAX_ALIGN`].
     Alignment(u64),
-    /// Its address and its place in the file differ within a page, or within its alignment.
+    /// Its address and its place in the file differ within its alignment, which is at least a page.
     Incongruent,
 }
 
@@ -98,6 +102,8 @@ impl fmt::Display for LoadError {
             Self::Dynamic => {
                 f.write_str("the program wants a dynamic linker or libraries: link it statically")
             }
+            Self::FileHeader => f.write_str("the file header is malformed"),
+            Self::DynamicTable => f.write_str("the program's dynamic table is malformed"),
             Self::NoHeaders => f.write_str("the file is truncated: it ends before its program headers"),
             Self::TooManyHeaders(count) => write!(f, "{count} program headers are more than {MAX_HEADERS}"),
             Self::TooManySegments => write!(f, "the program has more than {MAX_SEGMENTS} segments"),

@@ -22,9 +22,9 @@
 //! 2. No segment is written and executed, no two segments share a page, and a program's stack is never executed (I4).
 //! 3. No allocation, no lock, no `unsafe`; the crate maps nothing.
 //!
-//! A program that can lie anywhere (a static PIE) relocates itself: its first instructions know their own address. So its
-//! read-only pages are those of the file, and can be shared. A program that asks for an interpreter or for libraries is
-//! refused, because there is no dynamic linker.
+//! A program that can lie anywhere (a static PIE) relocates itself: its first instructions know their own address. So
+//! its whole read-only pages are those of the file, and can be shared; at the edges of a segment its bytes are copied.
+//! A program that asks for an interpreter or for libraries is refused, because there is no dynamic linker.
 //!
 //! Sources: the System V ABI, chapters 4 and 5, and its AMD64 supplement; `elf(5)` for `PT_GNU_STACK`.
 #![cfg_attr(not(test), no_std)]

@@ -19,7 +19,7 @@ type Elf = FileHeader64<LittleEndian>;
 type Header = ProgramHeader64<LittleEndian>;
 type Dynamic = Dyn64<LittleEndian>;
 
-/// Entries of the dynamic table that are looked at, at most. Linkers write some thirty for a static program.
+/// The most entries of a dynamic table before its end. Linkers write some thirty for a static program.
 const MAX_DYNAMIC: usize = 256;
 
 /// The place that a program wants.
@@ -50,9 +50,12 @@ impl<'file> Program<'file> {
     pub fn parse(file: &'file [u8]) -> Result<Self, LoadError> {
         let (elf, is_fixed) = executable(file)?;
         let headers = headers(elf, file)?;
-        let is_dynamic = headers.iter().any(|header| header.p_type(LE) == PT_INTERP);
-        if is_dynamic {
+        let count = |wanted| headers.iter().filter(|header| header.p_type(LE) == wanted).count();
+        if count(PT_INTERP) > 0 {
             return Err(LoadError::Dynamic);
+        }
+        if count(PT_DYNAMIC) > 1 {
+            return Err(LoadError::DynamicTable);
         }
         let mut program = Self {
             segments: ArrayVec::new(),
@@ -140,7 +143,10 @@ fn executable(file: &[u8]) -> Result<(&Elf, bool), LoadError> {
     if !is_for_this {
         return Err(LoadError::OtherMachine);
     }
-    let elf = Elf::parse(file).map_err(|_| LoadError::NoHeaders)?;
+    if file.len() < size_of::<Elf>() {
+        return Err(LoadError::NoHeaders);
+    }
+    let elf = Elf::parse(file).map_err(|_| LoadError::FileHeader)?;
     if elf.e_machine(LE) != EM_X86_64 {
         return Err(LoadError::OtherMachine);
     }
@@ -156,6 +162,9 @@ fn headers<'file>(elf: &Elf, file: &'file [u8]) -> Result<&'file [Header], LoadE
     let count = usize::from(elf.e_phnum(LE));
     if count > MAX_HEADERS {
         return Err(LoadError::TooManyHeaders(count));
+    }
+    if count > 0 && usize::from(elf.e_phentsize(LE)) != size_of::<Header>() {
+        return Err(LoadError::FileHeader);
     }
     elf.program_headers(LE, file).map_err(|_| LoadError::NoHeaders)
 }
@@ -195,8 +204,8 @@ fn segment<'file>(
         return Err(Unfit::Shrinks);
     }
     let bytes = header.data(LE, file).map_err(|()| Unfit::Truncated)?;
-    let page = PageSize::Size4K.bytes();
-    if !bytes.is_empty() && header.p_offset(LE) % page != header.p_vaddr(LE) % page {
+    let align = alignment(header)?;
+    if !bytes.is_empty() && header.p_offset(LE) % align != header.p_vaddr(LE) % align {
         return Err(Unfit::Incongruent);
     }
     if before.is_some_and(|before| pages.start() < before.end()) {
@@ -207,9 +216,15 @@ fn segment<'file>(
 
 /// Refuses a program that wants libraries, or its code to be written.
 fn check_dynamic(header: &Header, file: &[u8]) -> Result<(), LoadError> {
-    let bytes = header.data(LE, file).map_err(|()| LoadError::NoHeaders)?;
-    let count = (bytes.len() / size_of::<Dynamic>()).min(MAX_DYNAMIC);
-    let (entries, _) = pod::slice_from_bytes::<Dynamic>(bytes, count).map_err(|()| LoadError::NoHeaders)?;
+    let bytes = header.data(LE, file).map_err(|()| LoadError::DynamicTable)?;
+    let count = bytes.len() / size_of::<Dynamic>();
+    let looked_at = count.min(MAX_DYNAMIC);
+    let (entries, _) =
+        pod::slice_from_bytes::<Dynamic>(bytes, looked_at).map_err(|()| LoadError::DynamicTable)?;
+    let has_end = entries.iter().any(|entry| entry.d_tag.get(LE) == DT_NULL);
+    if count > MAX_DYNAMIC && !has_end {
+        return Err(LoadError::DynamicTable);
+    }
     for entry in entries.iter().take_while(|entry| entry.d_tag.get(LE) != DT_NULL) {
         match entry.d_tag.get(LE) {
             DT_NEEDED => return Err(LoadError::Dynamic),

@@ -111,6 +111,11 @@ fn files_that_are_no_programs_are_refused_by_name() {
     assert_eq!(Program::parse(&short).expect_err("32 bits"), LoadError::OtherMachine);
     short[4..6].copy_from_slice(&[2, 2]);
     assert_eq!(Program::parse(&short).expect_err("the other byte order"), LoadError::OtherMachine);
+    for (at, byte) in [(6, 2), (54, 64)] {
+        let mut other = whole.clone();
+        other[at] = byte;
+        assert_eq!(Program::parse(&other).expect_err("version, size of headers"), LoadError::FileHeader);
+    }
     assert_eq!(error(&File { segments: Vec::new(), ..File::usual() }), LoadError::Empty);
     // This test itself wants the C library, unless it was built without.
     let own = std::env::current_exe().and_then(std::fs::read).expect("this test's file");
@@ -133,6 +138,8 @@ fn each_wrong_segment_is_named() {
     assert_eq!(unfit(2, |data| data.align = 3), at(2, Unfit::Alignment(3)));
     assert_eq!(unfit(2, |data| data.align = 1 << 31), at(2, Unfit::Alignment(1 << 31)));
     assert_eq!(unfit(2, |data| data.address += 8), at(2, Unfit::Incongruent));
+    let within_large_page = unfit(2, |data| (data.align, data.offset) = (0x20_0000, 0x4100));
+    assert_eq!(within_large_page, at(2, Unfit::Incongruent));
     // On the page that the code has already, before the code, and within it.
     for address in [0x40_1100, 0x3f_f100, 0x40_0100] {
         assert_eq!(unfit(2, |data| data.address = address), at(2, Unfit::Overlaps), "{address:#x}");
@@ -186,6 +193,14 @@ fn the_dynamic_table_may_ask_for_nothing() {
     assert_eq!(with(&[(22, 0)]), Err(LoadError::WritesItsCode));
     assert_eq!(with(&[(30, 4)]), Err(LoadError::WritesItsCode));
     assert_eq!(with(&[(30, 8)]), Ok(3));
+    // A table that does not end in time may hide anything.
+    let mut long = vec![(7, 0); 256];
+    assert_eq!(with(&long), Ok(3));
+    long.push((1, 5));
+    assert_eq!(with(&long), Err(LoadError::DynamicTable));
+    let mut file = File::usual();
+    file.segments.extend([(); 2].map(|()| Segment { kind: DYNAMIC, ..Segment::EMPTY }));
+    assert_eq!(error(&file), LoadError::DynamicTable);
 }
 
 #[test]
