@@ -10,7 +10,7 @@ mod comparisons;
 mod ladder;
 mod pages;
 
-use rhumb_study_report::{Column, Study};
+use rhumb_study_report::Study;
 
 use crate::options::Program;
 use crate::rounds::Measured;
@@ -19,10 +19,6 @@ use crate::size::sized;
 pub(crate) use self::comparisons::{add_comparisons, add_counts};
 pub(crate) use self::ladder::add_ladder;
 pub(crate) use self::pages::add_pages;
-
-fn column(name: &str, unit: &str) -> Column {
-    Column { name: name.to_owned(), unit: unit.to_owned() }
-}
 
 /// Adds the sentences that a reader needs.
 pub(crate) fn add_notes(study: &mut Study, program: &Program, measured: &Measured) {

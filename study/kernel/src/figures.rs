@@ -173,11 +173,6 @@ fn over_cpus(measured: &[Measured]) -> Option<Curve> {
     })
 }
 
-fn columns(columns: &[(&str, &str)]) -> Vec<Column> {
-    let column = |(name, unit): &(&str, &str)| Column { name: (*name).to_owned(), unit: (*unit).to_owned() };
-    columns.iter().map(column).collect()
-}
-
 /// The exact counts of a part.
 fn counts(part: Part, measured: &[Measured]) -> Option<Table> {
     let rows: Vec<Vec<Cell>> = of(measured, part)
@@ -193,7 +188,7 @@ fn counts(part: Part, measured: &[Measured]) -> Option<Table> {
     (!rows.is_empty()).then(|| Table {
         id: format!("counts/{}", part.id()),
         title: format!("{}: exact counts", part.title()),
-        columns: columns(&[
+        columns: Column::list(&[
             ("operation", ""),
             ("machine", ""),
             ("instructions", "instructions"),
@@ -233,7 +228,7 @@ fn translations(geometries: &[Geometry], measured: &[Measured]) -> Option<Table>
     (!rows.is_empty()).then(|| Table {
         id: "tlb/all".to_owned(),
         title: "Translations, modelled".to_owned(),
-        columns: columns(&[
+        columns: Column::list(&[
             ("operation", ""),
             ("machine", ""),
             ("geometry", ""),

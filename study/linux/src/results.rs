@@ -212,10 +212,6 @@ fn dose(
     })
 }
 
-fn columns(columns: &[(&str, &str)]) -> Vec<Column> {
-    columns.iter().map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() }).collect()
-}
-
 fn text(words: impl Into<String>) -> Cell {
     Cell::Text(words.into())
 }
@@ -245,7 +241,7 @@ fn workloads(subjects: &[Subject], measured: &[(String, Measured)]) -> Table {
     Table {
         id: "workloads".to_owned(),
         title: "Times of all workloads".to_owned(),
-        columns: columns(&[
+        columns: Column::list(&[
             ("workload", ""),
             ("work", ""),
             ("phase", ""),
@@ -282,7 +278,7 @@ fn map(before: &Moment, steps: &[Step]) -> Table {
     Table {
         id: "direct-map".to_owned(),
         title: "The direct map before and after".to_owned(),
-        columns: columns(&[("moment", ""), ("counter", ""), ("value", ""), ("unit", "")]),
+        columns: Column::list(&[("moment", ""), ("counter", ""), ("value", ""), ("unit", "")]),
         rows,
         caption: "From /proc/meminfo and /proc/vmstat.".to_owned(),
     }
@@ -315,7 +311,7 @@ fn breaking(steps: &[Step]) -> Table {
         id: "breaking".to_owned(),
         title: "How the map was broken".to_owned(),
         rows: rows.collect(),
-        columns: columns(&[
+        columns: Column::list(&[
             ("step", ""),
             ("wanted in pages of 4 KiB", "bytes"),
             ("reached", "bytes"),

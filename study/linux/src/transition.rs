@@ -284,10 +284,7 @@ pub(crate) fn fill(study: &mut Study, all: &[Times]) {
     study.tables.push(Table {
         id: "transition".to_owned(),
         title: "Cost of a page that becomes secret".to_owned(),
-        columns: columns
-            .iter()
-            .map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() })
-            .collect(),
+        columns: Column::list(&columns),
         rows,
         caption: format!(
             "The time to free is the mean over {LOT} pages that are freed together. A page splits where the \

@@ -41,5 +41,5 @@ pub use schema::{
     Bar, Bars, Cell, Column, Comparison, Control, ControlKind, Curve, Ending, Extent, Kind, Machine,
     MemoryMap, Noise, Omission, Point, Series, Study, Table, Tlb, TlbKind,
 };
-pub use terminal::{Screen, summary, visible};
+pub use terminal::{Screen, shows_nothing, summary, visible};
 pub use verdict::{Verdict, verdict};

@@ -72,22 +72,25 @@ impl Screen {
 /// end a line, and those without a glyph become `\u{fffd}`. Names of others, such as those of processes, are shown
 /// through this.
 pub fn visible(text: &str) -> String {
-    let is_odd = |c: char| {
-        c.is_control()
-            || matches!(
-                c,
-                '\u{ad}'
-                    | '\u{61c}'
-                    | '\u{180e}'
-                    | '\u{200b}'..='\u{200f}'
-                    | '\u{2028}'..='\u{202e}'
-                    | '\u{2060}'..='\u{206f}'
-                    | '\u{feff}'
-                    | '\u{fff9}'..='\u{fffb}'
-                    | '\u{e0000}'..='\u{e007f}'
-            )
-    };
-    text.chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if shows_nothing(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Tells whether a sign could move the cursor or the direction of writing, or shows nothing, so that two names could look
+/// alike.
+pub fn shows_nothing(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 /// Returns the style of a verdict.

@@ -95,9 +95,8 @@ impl Counters {
 /// Returns a table of readings: one row for each arm, one column for each event.
 pub fn table(id: &str, title: &str, arms: &[(String, f64, Vec<Reading>)]) -> Table {
     let first = arms.first().map_or(&[][..], |(_, _, readings)| readings.as_slice());
-    let column = |name: String, unit: &str| Column { name, unit: unit.to_owned() };
     let events = first.iter().map(|reading| {
-        column(
+        Column::new(
             format!("{} ({})", reading.name, if reading.in_kernel { "kernel" } else { "user" }),
             "for each operation",
         )
@@ -112,7 +111,7 @@ pub fn table(id: &str, title: &str, arms: &[(String, f64, Vec<Reading>)]) -> Tab
     Table {
         id: id.to_owned(),
         title: title.to_owned(),
-        columns: std::iter::once(column("arm".to_owned(), "")).chain(events).collect(),
+        columns: std::iter::once(Column::new("arm", "")).chain(events).collect(),
         rows: rows.collect(),
         caption: "Counted by the CPU in one run of each arm, apart from the timed rounds.".to_owned(),
     }

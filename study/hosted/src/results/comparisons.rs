@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use rhumb_method::{Effect, Stopped};
-use rhumb_study_report::{Cell, Comparison, Control, ControlKind, Omission, Study, Table};
+use rhumb_study_report::{Cell, Column, Comparison, Control, ControlKind, Omission, Study, Table};
 use rhumb_study_system::controls::of_negative;
 use rhumb_study_system::counters;
 
-use super::column;
 use crate::arms::{Arm, Arms};
 use crate::backing::Pages;
 use crate::data::world::Placement;
@@ -64,9 +63,9 @@ pub(crate) fn add_comparisons(study: &mut Study, arms: &Arms, measured: &Measure
         id: "same-map".to_owned(),
         title: format!("{baseline} against {baseline} in other memory"),
         columns: ["workload", "user space", "data"]
-            .map(|name| column(name, ""))
+            .map(|name| Column::new(name, ""))
             .into_iter()
-            .chain(["ratio", "low", "high"].map(|name| column(name, "of the baseline")))
+            .chain(["ratio", "low", "high"].map(|name| Column::new(name, "of the baseline")))
             .collect(),
         rows: twins.iter().map(|((case, _), pairs)| twin_row(*case, pairs)).collect(),
         caption: "All ratios should be 1, within the noise. The negative control is their geometric mean."

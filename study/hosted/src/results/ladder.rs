@@ -1,8 +1,7 @@
 //! The measured reach of the TLB.
 
-use rhumb_study_report::{Cell, Curve, Point, Series, Study, Table};
+use rhumb_study_report::{Cell, Column, Curve, Point, Series, Study, Table};
 
-use super::column;
 use crate::backing::Pages;
 use crate::ladder::{Ladder, is_fractured, knees};
 use crate::rounds::CONFIDENCE;
@@ -56,7 +55,7 @@ pub(crate) fn add_ladder(study: &mut Study, pages: &[Pages], ladder: &Ladder) {
     study.tables.push(Table {
         id: "tlb-reach".to_owned(),
         title: "Where the ladder rises".to_owned(),
-        columns: vec![column("pages", ""), column("rises from", ""), column("height at the end", "ns")],
+        columns: vec![Column::new("pages", ""), Column::new("rises from", ""), Column::new("height at the end", "ns")],
         rows: rows.collect(),
         caption: "The memory from which on a ladder rises above the one of the largest pages. The first rises are the \
                   reach of the TLB's levels, later ones that of the caches that hold page tables."

@@ -1,8 +1,7 @@
 //! The pages that the system gave, and the memory that page tables take.
 
-use rhumb_study_report::{Bar, Bars, Cell, Study, Table};
+use rhumb_study_report::{Bar, Bars, Cell, Column, Study, Table};
 
-use super::column;
 use crate::arms::Seen;
 use crate::options::Program;
 use crate::size::sized;
@@ -28,15 +27,15 @@ pub(crate) fn add_pages(study: &mut Study, program: &Program, seen: &[Seen]) {
         id: "pages".to_owned(),
         title: format!("The pages that the system gave each direct map of {}", sized(program.bytes)),
         columns: vec![
-            column("direct map", ""),
-            column("source", ""),
-            column("in 1-GiB pages", "MiB"),
-            column("in 2-MiB pages", "MiB"),
-            column("in 4-KiB pages", "MiB"),
-            column("contiguous blocks", "of 2 MiB"),
-            column("blocks of huge pages", "of 2 MiB"),
-            column("tables here", "KiB"),
-            column("tables of a kernel", "KiB"),
+            Column::new("direct map", ""),
+            Column::new("source", ""),
+            Column::new("in 1-GiB pages", "MiB"),
+            Column::new("in 2-MiB pages", "MiB"),
+            Column::new("in 4-KiB pages", "MiB"),
+            Column::new("contiguous blocks", "of 2 MiB"),
+            Column::new("blocks of huge pages", "of 2 MiB"),
+            Column::new("tables here", "KiB"),
+            Column::new("tables of a kernel", "KiB"),
         ],
         rows: seen.iter().map(row).collect(),
         caption: "Sizes by /proc/self/smaps; blocks by pagemap and kpageflags, which only root may read. Linux sets a \

@@ -5,16 +5,13 @@ mod tests;
 
 use std::fmt::Write;
 
-/// Returns a name that another process chose, with each sign escaped that could move the cursor or the direction of
-/// writing, or that shows nothing, so that two names could look alike.
+use rhumb_study_report::shows_nothing;
+
+/// Returns a name that another process chose, with each sign escaped that shows nothing by itself.
 pub(crate) fn plain(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     for sign in name.chars() {
-        let is_odd = matches!(
-            sign,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        );
-        if sign.is_control() || is_odd {
+        if shows_nothing(sign) {
             let _ = write!(plain, "\\u{{{:x}}}", u32::from(sign));
         } else {
             plain.push(sign);

@@ -43,10 +43,7 @@ fn table(
     Table {
         id: id.to_owned(),
         title: title.to_owned(),
-        columns: columns
-            .iter()
-            .map(|(name, unit)| Column { name: (*name).into(), unit: (*unit).into() })
-            .collect(),
+        columns: Column::list(columns),
         rows: rows.into_iter().take(ROWS).collect(),
         caption: caption.into(),
     }

@@ -139,6 +139,11 @@ impl Column {
     pub fn new(name: impl Into<String>, unit: impl Into<String>) -> Self {
         Self { name: name.into(), unit: unit.into() }
     }
+
+    /// Makes columns of their names and units.
+    pub fn list(columns: &[(&str, &str)]) -> Vec<Self> {
+        columns.iter().map(|(name, unit)| Self::new(*name, *unit)).collect()
+    }
 }
 
 /// Rows of cells.

@@ -7,6 +7,8 @@ fn foreign_names_move_no_cursor() {
     assert_eq!(plain("a\u{1b}[2Jb\n\u{7f}"), "a\\u{1b}[2Jb\\u{a}\\u{7f}");
     assert_eq!(plain("gpj\u{202e}exe"), "gpj\\u{202e}exe");
     assert_eq!(plain("a\u{200b}b\u{61c}\u{2028}\u{feff}"), "a\\u{200b}b\\u{61c}\\u{2028}\\u{feff}");
+    // A soft hyphen and a tag show nothing, either.
+    assert_eq!(plain("va\u{ad}ult\u{e0001}"), "va\\u{ad}ult\\u{e0001}");
     assert_eq!(plain("naïve 🗝 (x)"), "naïve 🗝 (x)");
 }
 
