@@ -1,7 +1,9 @@
 //! Moving threads from CPUs that have many to those that have few.
 //!
 //! 1. **Pull.** A CPU that is about to halt takes a thread from the most loaded of its neighbours, if one waits there.
-//! 2. **Push.** A CPU with threads that wait looks, every [`Limits::balance_ns`](crate::Limits) at most, for an idle CPU
+//! 2. **Urgent first.** A real-time thread that waits goes to a CPU near whose most urgent thread is less urgent, as soon
+//!    as it is preempted, and at each look.
+//! 3. **Push.** A CPU with threads that wait looks, every [`Limits::balance_ns`](crate::Limits) at most, for an idle CPU
 //!    anywhere: so no CPU halts for longer than that beside threads that may run on it. Where there is none, the CPU
 //!    compares its load with another one's: in turns with one of its neighbours', and with the next of all.
 //!
@@ -9,8 +11,9 @@
 //! (of 1,024), so load spreads fast without any CPU looking at more than ten others. Neighbours alone could be even while
 //! CPUs further away are not, so each second look is at the next CPU of all.
 //!
-//! **No ping-pong.** Between two busy CPUs a thread moves only if its weight is less than the difference of their loads,
-//! so that each move makes the difference smaller, and moves come to an end.
+//! **No ping-pong.** Between two busy CPUs a fair thread moves only if its weight is less than the difference of their
+//! loads, so that each move makes the difference smaller, and moves come to an end. A real-time thread also moves where it
+//! displaces a less urgent one: each such move makes what CPUs run more urgent.
 //!
 //! A thread that is moved is out of the queue of one CPU before it enters that of the other: Ready, in no queue, and the
 //! mover's. No CPU holds two queues' locks. Each step looks at eight threads of each class, and moves four at most.
@@ -23,6 +26,7 @@ use rhumb_sync::atomic::{Relaxed, SeqCst};
 
 use crate::kernel::Kernel;
 use crate::place::neighbours;
+use crate::run_queue::rank;
 use crate::scheduler::Scheduler;
 use crate::thread::{Thread, at};
 
@@ -57,11 +61,21 @@ impl<K: Kernel> Scheduler<K> {
             self.idle[to.word()].0.fetch_and(!to.bit(), SeqCst);
             self.send(thread, to, irq_off);
         }
+        let is_urgent_elsewhere = |thread: &Thread<K>| self.less_urgent_near(thread, here).is_some();
+        for _ in 0..PUSHES {
+            let Some(thread) = self.take_from(here, irq_off, is_urgent_elsewhere) else { break };
+            let to = self.less_urgent_near(thread, here).unwrap_or(here);
+            self.send(thread, to, irq_off);
+        }
         let Some(to) = self.next_to_compare(here) else { return };
         for _ in 0..PUSHES {
-            let (mine, theirs) = (self.per_cpu(here).load().weight, self.per_cpu(to).load().weight);
-            let difference = mine.saturating_sub(theirs);
-            let helps = |thread: &Thread<K>| thread.may_run_on(to) && thread.run.weight() < difference;
+            let (mine, theirs) = (self.per_cpu(here).load(), self.per_cpu(to).load());
+            let difference = mine.weight.saturating_sub(theirs.weight);
+            let helps = |thread: &Thread<K>| {
+                let rank = rank(thread.run.policy());
+                let is_urgent = rank > theirs.rank.max(1);
+                thread.may_run_on(to) && (is_urgent || thread.run.weight() < difference)
+            };
             let Some(thread) = self.take_from(here, irq_off, helps) else { return };
             self.send(thread, to, irq_off);
         }
@@ -114,8 +128,7 @@ impl<K: Kernel> Scheduler<K> {
 
     /// Puts a thread that is the caller's into the queue of `to`, or of another CPU where it may not run there any more.
     fn send(&self, thread: &Thread<K>, to: CpuId, irq_off: IrqOff<'_>) {
-        let sent = self.enqueue_on(thread, to, irq_off);
-        let sent = sent.unwrap_or_else(|| self.enqueue(thread, irq_off));
+        let sent = self.enqueue_at(thread, to, irq_off);
         self.act(sent, irq_off);
     }
 }

@@ -68,8 +68,8 @@ impl<K: ThreadHome> PerCpu<K> {
 
     /// Shows the load of `queue` to other CPUs: by the holder of its lock, after each change.
     pub(crate) fn publish(&self, queue: &RunQueue<K>) {
-        let Load { waiting, running, weight } = queue.load();
-        let word = weight << WEIGHT_SHIFT | u64::from(running) << 8 | u64::from(waiting);
+        let Load { waiting, rank, weight } = queue.load();
+        let word = weight << WEIGHT_SHIFT | u64::from(rank) << 8 | u64::from(waiting);
         // Where nothing has changed, other CPUs keep the line.
         if self.load.0.load(Relaxed) != word {
             self.load.0.store(word, Relaxed);
@@ -79,6 +79,6 @@ impl<K: ThreadHome> PerCpu<K> {
     /// Returns the load as it was published last.
     pub(crate) fn load(&self) -> Load {
         let word = self.load.0.load(Relaxed);
-        Load { waiting: word as u8, running: (word >> 8) as u8, weight: word >> WEIGHT_SHIFT }
+        Load { waiting: word as u8, rank: (word >> 8) as u8, weight: word >> WEIGHT_SHIFT }
     }
 }

@@ -2,8 +2,11 @@
 //!
 //! The CPU on which the thread ran last has its data in its caches. CPUs with neighbouring numbers share caches and
 //! nodes on most machines, so an idle CPU is looked for in the 64 CPUs around the last one, and only on its node: one
-//! word to read. Where none is idle, the thread goes back to its last CPU, and balancing does the rest. A real-time
-//! thread also goes where a less urgent thread runs, of the last CPU's neighbours in a hypercube: ten loads at most.
+//! word to read. Where none is idle, the thread goes back to its last CPU, and balancing does the rest. A thread that may
+//! not run there any more goes where a new one would.
+//!
+//! A real-time thread that starts, wakes or is preempted also goes where none of its priority or above runs or waits: to
+//! the last CPU or one of its neighbours in a hypercube, or to one around the opposite corner, 22 loads at most.
 //!
 //! Each step takes constant time, whatever the number of CPUs and threads.
 
@@ -13,6 +16,7 @@ use rhumb_sync::atomic::{Relaxed, SeqCst};
 
 use crate::kernel::Kernel;
 use crate::policy::Policy;
+use crate::run_queue::rank;
 use crate::scheduler::Scheduler;
 use crate::thread::Thread;
 
@@ -28,36 +32,35 @@ impl<K: Kernel> Scheduler<K> {
         let last = thread.cpu();
         let fits = |cpu: CpuId| thread.may_run_on(cpu) && self.is_online(cpu);
         let load = self.per_cpu(last).load();
-        if load.running == 0 && load.waiting == 0 && fits(last) {
+        if !fits(last) {
+            return self.place_new(thread, here);
+        }
+        if load.rank == 0 {
             return last;
         }
         if let Some(idle) = self.idle_near(thread, last) {
             return idle;
         }
-        if let Policy::RealTime(..) = thread.effective_policy()
-            && let Some(cpu) = self.less_urgent_near(thread, last)
-        {
-            return cpu;
-        }
-        let here = self.kernel.cpu_of(here);
-        let or_here = [last, here].into_iter().find(|&cpu| fits(cpu));
-        or_here.or_else(|| self.any_of(thread)).unwrap_or(here)
+        self.less_urgent_near(thread, last).unwrap_or(last)
     }
 
     /// Returns the CPU for a thread that starts: an idle one near this CPU, or the least loaded of it, its neighbours, and
-    /// one other CPU, which is the next one each time. So a CPU that starts many threads spreads them over all CPUs.
+    /// one other CPU, which is the next one each time. So a CPU that starts many threads spreads them over all CPUs. Where
+    /// the thread may not run on this CPU, it is the same around one of the thread's, the next one each time.
     pub(crate) fn place_new(&self, thread: &Thread<K>, here: Pinned<'_>) -> CpuId {
         let here = self.kernel.cpu_of(here);
-        if let Some(idle) = self.idle_near(thread, here) {
-            return idle;
-        }
+        let fits = |cpu: CpuId| thread.may_run_on(cpu) && self.is_online(cpu);
         let starts = &self.per_cpu(here).starts;
+        let turn = starts.get() as usize;
+        let other = self.next_of(thread, (here.index() + 1 + turn) % self.kernel.cpu_count().max(1));
+        let near = if fits(here) { here } else { other.unwrap_or(here) };
         starts.add(1);
-        let other = (here.index() + starts.get() as usize) % self.kernel.cpu_count().max(1);
-        let near = core::iter::once(here).chain(neighbours(here)).chain(CpuId::new(other));
-        let allowed = near.filter(|&cpu| thread.may_run_on(cpu) && self.is_online(cpu));
-        let least = allowed.min_by_key(|&cpu| self.per_cpu(cpu).load().weight);
-        least.or_else(|| self.any_of(thread)).unwrap_or(here)
+        if let Some(cpu) = self.idle_near(thread, near).or_else(|| self.less_urgent_near(thread, near)) {
+            return cpu;
+        }
+        let some = core::iter::once(near).chain(neighbours(near)).chain(other);
+        let allowed = some.filter(|&cpu| fits(cpu));
+        allowed.min_by_key(|&cpu| self.per_cpu(cpu).load().weight).unwrap_or(near)
     }
 
     /// Claims an idle CPU near `last`.
@@ -81,22 +84,37 @@ impl<K: Kernel> Scheduler<K> {
         None
     }
 
-    /// Returns the CPU near `last`, itself included, that runs the least urgent thread, if that is less urgent.
-    fn less_urgent_near(&self, thread: &Thread<K>, last: CpuId) -> Option<CpuId> {
-        let urgency = thread.effective_policy().urgency().get() + 1;
-        let near = core::iter::once(last).chain(neighbours(last));
-        let allowed = near.filter(|&cpu| thread.may_run_on(cpu) && self.is_online(cpu));
-        let running = allowed.map(|cpu| (self.per_cpu(cpu).load().running, cpu));
-        let least = running.min_by_key(|&(running, _)| running)?;
-        (least.0 < urgency).then_some(least.1)
+    /// Returns, for a real-time thread, the CPU near `last`, itself included, whose most urgent thread is least urgent, if
+    /// that is less urgent; otherwise one around the opposite corner of the hypercube. These are all of up to eight CPUs.
+    pub(crate) fn less_urgent_near(&self, thread: &Thread<K>, last: CpuId) -> Option<CpuId> {
+        let policy = thread.effective_policy();
+        if let Policy::Fair(_) = policy {
+            return None;
+        }
+        let corners = self.kernel.cpu_count().next_power_of_two() - 1;
+        let opposite = CpuId::new(last.index() ^ corners);
+        [Some(last), opposite].into_iter().flatten().find_map(|middle| {
+            let around = core::iter::once(middle).chain(neighbours(middle));
+            let allowed = around.filter(|&cpu| thread.may_run_on(cpu) && self.is_online(cpu));
+            let ranks = allowed.map(|cpu| (self.per_cpu(cpu).load().rank, cpu));
+            let least = ranks.min_by_key(|&(rank, _)| rank)?;
+            (least.0 < rank(policy)).then_some(least.1)
+        })
     }
 
-    /// Returns any CPU on which the thread may run.
-    fn any_of(&self, thread: &Thread<K>) -> Option<CpuId> {
-        (0..WORDS).find_map(|word| {
-            let allowed = thread.affinity_word(word) & self.online_word(word);
+    /// Returns the first CPU, by number from `first` on and around, on which the thread may run.
+    fn next_of(&self, thread: &Thread<K>, first: usize) -> Option<CpuId> {
+        let bits = u64::BITS as usize;
+        (0..=WORDS).find_map(|distance| {
+            let word = (first / bits + distance) % WORDS;
+            let mask = match distance {
+                0 => u64::MAX << (first % bits),
+                WORDS => !(u64::MAX << (first % bits)),
+                _ => u64::MAX,
+            };
+            let allowed = thread.affinity_word(word) & self.online_word(word) & mask;
             let bit = (allowed != 0).then(|| allowed.trailing_zeros() as usize)?;
-            CpuId::new(word * u64::BITS as usize + bit)
+            CpuId::new(word * bits + bit)
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::fair::{Fair, Request};
 use crate::field::Place;
 use crate::limits::Limits;
 use crate::list::End;
-use crate::policy::{Policy, Turns};
+use crate::policy::{Nice, Policy, Turns};
 use crate::real_time::RealTime;
 use crate::thread::{REAL_TIME_WEIGHT, Thread, ThreadHome, at};
 
@@ -35,10 +35,18 @@ const LOOKS: usize = 8;
 pub(crate) struct Load {
     /// How many threads wait, at most 255 of them.
     pub(crate) waiting: u8,
-    /// The urgency of the thread that runs, and 1; 0 for the idle thread.
-    pub(crate) running: u8,
+    /// The rank of the most urgent of those that wait and the one that runs; 0 where there is none.
+    pub(crate) rank: u8,
     /// The weights of those that wait and the one that runs.
     pub(crate) weight: u64,
+}
+
+/// Returns a number by which CPUs compare what they run: 1 for all fair threads, more for each priority of real time.
+pub(crate) const fn rank(policy: Policy) -> u8 {
+    match policy {
+        Policy::Fair(_) => 1,
+        Policy::RealTime(priority, _) => priority.get() + 2,
+    }
 }
 
 /// The threads of one CPU.
@@ -73,13 +81,19 @@ impl<K: ThreadHome> RunQueue<K> {
         self.real_time.waiting() + self.fair.waiting()
     }
 
+    /// Returns a policy of the most urgent class and priority that waits.
+    fn first_waiting(&self) -> Option<Policy> {
+        let fair = (self.fair.waiting() != 0).then_some(Policy::Fair(Nice::NORMAL));
+        self.real_time.top().map(|priority| Policy::RealTime(priority, Turns::Fifo)).or(fair)
+    }
+
     pub(crate) fn load(&self) -> Load {
         let busy = self.busy().map(|thread| thread.run.policy());
         let runs_real_time = matches!(busy, Some(Policy::RealTime(..)));
         let real_time = self.real_time.waiting() + u64::from(runs_real_time);
         Load {
             waiting: self.waiting().min(u64::from(u8::MAX)) as u8,
-            running: busy.map_or(0, |policy| policy.urgency().get() + 1),
+            rank: [busy, self.first_waiting()].into_iter().flatten().map(rank).max().unwrap_or(0),
             weight: self.fair.weight() + real_time * REAL_TIME_WEIGHT,
         }
     }

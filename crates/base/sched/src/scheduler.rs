@@ -166,8 +166,7 @@ impl<K: Kernel> Scheduler<K> {
         // SAFETY: the thread has the reference to itself that it was given now, until it is gone.
         let thread = unsafe { at(place) };
         let cpu = self.place_new(thread, irq_off.pinned());
-        let started = self.enqueue_on(thread, cpu, irq_off);
-        let started = started.unwrap_or_else(|| self.enqueue(thread, irq_off));
+        let started = self.enqueue_at(thread, cpu, irq_off);
         self.act(started, irq_off);
         Ok(())
     }
@@ -206,21 +205,24 @@ impl<K: Kernel> Scheduler<K> {
 
     /// Puts a thread that is ready, that no queue has, and that belongs to the caller, into a queue.
     pub(crate) fn enqueue(&self, thread: &Thread<K>, irq_off: IrqOff<'_>) -> Reschedule {
+        self.enqueue_at(thread, self.place(thread, irq_off.pinned()), irq_off)
+    }
+
+    /// Puts a thread into the queue of `cpu`, or of another CPU where it may not run there any more.
+    pub(crate) fn enqueue_at(&self, thread: &Thread<K>, cpu: CpuId, irq_off: IrqOff<'_>) -> Reschedule {
+        let mut cpu = cpu;
         loop {
-            let cpu = self.place(thread, irq_off.pinned());
             if let Some(entered) = self.enqueue_on(thread, cpu, irq_off) {
                 return entered;
             }
+            // It may have been claimed as an idle CPU. It says so again when it has looked.
+            self.act(Reschedule::Cpu(cpu), irq_off);
+            cpu = self.place(thread, irq_off.pinned());
         }
     }
 
     /// Puts a thread into the queue of `cpu`; `None` if it may not run there, because its affinity has changed meanwhile.
-    pub(crate) fn enqueue_on(
-        &self,
-        thread: &Thread<K>,
-        cpu: CpuId,
-        irq_off: IrqOff<'_>,
-    ) -> Option<Reschedule> {
+    fn enqueue_on(&self, thread: &Thread<K>, cpu: CpuId, irq_off: IrqOff<'_>) -> Option<Reschedule> {
         let there = self.per_cpu(cpu);
         let mut queue = there.queue.lock(irq_off);
         thread.set_cpu(cpu);
@@ -367,15 +369,17 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
-    /// Puts a thread that this CPU has left and that is ready back into a queue.
+    /// Puts a thread that this CPU has left and that is ready back into a queue. A real-time thread goes where it can run at
+    /// once, if there is such a CPU near.
     fn put_back(&self, thread: &Thread<K>, cpu: CpuId, irq_off: IrqOff<'_>) {
         let here = self.per_cpu(cpu);
+        let elsewhere = self.less_urgent_near(thread, cpu).filter(|&elsewhere| elsewhere != cpu);
         let mut queue = here.queue.lock(irq_off);
         if queue.idle.is(thread) {
             return;
         }
         if thread.run.is_counted.get() == 1 {
-            if thread.may_run_on(cpu) {
+            if elsewhere.is_none() && thread.may_run_on(cpu) {
                 let looks = queue.put_back(thread);
                 here.publish(&queue);
                 drop(queue);
@@ -386,7 +390,8 @@ impl<K: Kernel> Scheduler<K> {
             here.publish(&queue);
         }
         drop(queue);
-        let back = self.enqueue(thread, irq_off);
+        let back = elsewhere.unwrap_or_else(|| self.place(thread, irq_off.pinned()));
+        let back = self.enqueue_at(thread, back, irq_off);
         self.act(back, irq_off);
     }
 }

@@ -12,6 +12,8 @@ mod models;
 mod shares;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod sim;
+#[cfg(not(any(loom, shuttle)))]
+mod urgent;
 #[cfg(all(rhumb_counted, not(any(loom, shuttle))))]
 mod visits;
 #[cfg(not(any(loom, shuttle)))]

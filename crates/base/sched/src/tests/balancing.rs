@@ -24,7 +24,7 @@ fn crowd(cpus: usize, nices: &[i8]) -> Sim {
 }
 
 /// Has each idle CPU look for work, and halt if there is none.
-fn idle(sim: &Sim) {
+pub(crate) fn idle(sim: &Sim) {
     for cpu in (0..sim.cpus).filter(|&cpu| sim.running(cpu).is_none()) {
         be(cpu);
         let guard = sim.rig.world.irq_off();
@@ -98,6 +98,70 @@ fn a_crowd_spreads_over_1024_cpus() {
     idle(&sim);
     sim.run(100 * MS, |_| {});
     assert_eq!((0..1_024).filter(|&cpu| sim.running(cpu).is_some()).count(), 64);
+}
+
+/// 64 threads that wait on CPU 0 are sent to 64 other CPUs, which halt: each goes to another one.
+#[test]
+fn threads_that_are_sent_away_spread() {
+    let mut sim = Sim::new(128, Limits::USUAL);
+    let threads: Vec<_> =
+        (0..64).map(|_| sim.start_on(Policy::default(), &CpuMask::only(cpu_id(0)))).collect();
+    idle(&sim);
+    let mut there = CpuMask::only(cpu_id(64));
+    (65..128).for_each(|cpu| {
+        there.insert(cpu_id(cpu));
+    });
+    be(0);
+    for &thread in &threads {
+        sim.rig.scheduler.set_affinity(&sim.threads[thread], &there).unwrap();
+    }
+    sim.deliver();
+    assert!((64..128).all(|cpu| sim.running(cpu).is_some()));
+    sim.validate();
+}
+
+/// The same where no CPU halts: a crowd that is sent away is spread within a thread or two.
+#[test]
+fn threads_that_are_sent_to_busy_cpus_spread() {
+    let mut sim = Sim::new(16, Limits::USUAL);
+    (0..16).for_each(|cpu| {
+        sim.start_on(Policy::default(), &CpuMask::only(cpu_id(cpu)));
+    });
+    let sent: Vec<_> = (0..32).map(|_| sim.start_on(Policy::default(), &CpuMask::only(cpu_id(0)))).collect();
+    let mut there = CpuMask::only(cpu_id(8));
+    (9..16).for_each(|cpu| {
+        there.insert(cpu_id(cpu));
+    });
+    be(0);
+    for &thread in &sent {
+        sim.rig.scheduler.set_affinity(&sim.threads[thread], &there).unwrap();
+    }
+    for cpu in 8..16 {
+        let count = sent.iter().filter(|&&thread| sim.threads[thread].cpu().index() == cpu).count();
+        assert!((3..=5).contains(&count), "{count} on CPU {cpu}");
+    }
+}
+
+/// A CPU that was claimed for a thread, which may not go there any more, looks again, and says again that it halts.
+#[test]
+fn a_claim_that_came_to_nothing_is_given_back() {
+    let mut sim = Sim::new(2, Limits::USUAL);
+    let thread = sim.start_on(Policy::default(), &CpuMask::only(cpu_id(0)));
+    idle(&sim);
+    let guard = sim.rig.world.irq_off();
+    sim.block(thread);
+    let scheduler = sim.rig.scheduler;
+    assert_eq!(scheduler.idle[0].0.fetch_and(!0b10, core::sync::atomic::Ordering::SeqCst) & 0b10, 0b10);
+    let target = &sim.threads[thread];
+    assert_eq!(
+        target.word.wake(target.word.ticket().unwrap(), crate::word::Reason::Woken),
+        crate::word::Wake::OffCpu
+    );
+    let entered = scheduler.enqueue_at(target, cpu_id(1), guard.irq_off());
+    scheduler.act(entered, guard.irq_off());
+    drop(guard);
+    assert!(sim.rig.world.take_request(1), "the CPU is told to look");
+    assert_eq!(target.cpu().index(), 0);
 }
 
 /// 100,000 threads on 64 CPUs: all are counted, each CPU runs one, and all come back. Each step takes as long as among few,
