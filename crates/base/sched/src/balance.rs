@@ -16,7 +16,8 @@
 //! displaces a less urgent one: each such move makes what CPUs run more urgent.
 //!
 //! A thread that is moved is out of the queue of one CPU before it enters that of the other: Ready, in no queue, and the
-//! mover's. No CPU holds two queues' locks. Each step looks at eight threads of each class, and moves four at most.
+//! mover's. No CPU holds two queues' locks. Each step looks at eight threads of each class that may run elsewhere, the next
+//! step at the next eight, and moves four at most.
 
 use core::ptr::NonNull;
 
@@ -26,7 +27,6 @@ use rhumb_sync::atomic::{Relaxed, SeqCst};
 
 use crate::kernel::Kernel;
 use crate::place::neighbours;
-use crate::run_queue::rank;
 use crate::scheduler::Scheduler;
 use crate::thread::{Thread, at};
 
@@ -72,7 +72,7 @@ impl<K: Kernel> Scheduler<K> {
             let (mine, theirs) = (self.per_cpu(here).load(), self.per_cpu(to).load());
             let difference = mine.weight.saturating_sub(theirs.weight);
             let helps = |thread: &Thread<K>| {
-                let rank = rank(thread.run.policy());
+                let rank = thread.run.policy().rank();
                 let is_urgent = rank > theirs.rank.max(1);
                 thread.may_run_on(to) && (is_urgent || thread.run.weight() < difference)
             };

@@ -211,9 +211,20 @@ impl<K: ThreadHome> Fair<K> {
         real_of(run.deadline_ns.get().wrapping_sub(run.virtual_ns.get()), running.run.weight())
     }
 
-    /// Returns a thread that waits and for which `fits` is true: of the last `looks`, the one that would wait longest.
-    pub(crate) fn last_that(&self, looks: usize, fits: impl FnMut(&Thread<K>) -> bool) -> Option<&Thread<K>> {
-        self.waiting.last_that(looks, fits)
+    /// Tells whether this thread waits.
+    pub(crate) fn has(&self, thread: &Thread<K>) -> bool {
+        self.waiting.contains(thread)
+    }
+
+    /// Returns how many of those that wait fit.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(crate) fn count_that(&self, fits: impl Fn(&Thread<K>) -> bool) -> u64 {
+        let mut count = 0;
+        self.waiting.last_that(usize::MAX, |thread| {
+            count += u64::from(fits(thread));
+            false
+        });
+        count
     }
 
     /// Checks the tree, and that the sums are those of the threads that wait and of `running`.

@@ -10,6 +10,7 @@
 //! | `list`, `tree`, `field` | queues whose links are inside the threads |
 //! | `real_time` | the real-time threads of a CPU, and the limit of what they take |
 //! | `fair` | the fair threads of a CPU, by earliest eligible virtual deadline |
+//! | `spare` | those of them that may run on other CPUs |
 //! | `run_queue` | both of them, and the thread that runs |
 //! | [`per_cpu`] | [`PerCpu`]: what the scheduler keeps for a CPU |
 //! | [`scheduler`] | [`Scheduler`]: starting, waking, choosing, leaving |
@@ -58,6 +59,7 @@ pub mod policy;
 mod real_time;
 mod run_queue;
 pub mod scheduler;
+mod spare;
 pub mod switch;
 pub mod thread;
 mod timers;

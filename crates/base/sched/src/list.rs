@@ -138,6 +138,7 @@ impl<L: Linked> List<L> {
     }
 
     /// Returns the items, first to last.
+    #[cfg(all(test, not(any(loom, shuttle))))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &L::Item> {
         core::iter::successors(self.first(), |&item| L::link(item).after.get().map(|place| self.at(place)))
     }

@@ -16,7 +16,6 @@ use rhumb_sync::atomic::{Relaxed, SeqCst};
 
 use crate::kernel::Kernel;
 use crate::policy::Policy;
-use crate::run_queue::rank;
 use crate::scheduler::Scheduler;
 use crate::thread::Thread;
 
@@ -98,7 +97,7 @@ impl<K: Kernel> Scheduler<K> {
             let allowed = around.filter(|&cpu| thread.may_run_on(cpu) && self.is_online(cpu));
             let ranks = allowed.map(|cpu| (self.per_cpu(cpu).load().rank, cpu));
             let least = ranks.min_by_key(|&(rank, _)| rank)?;
-            (least.0 < rank(policy)).then_some(least.1)
+            (least.0 < policy.rank()).then_some(least.1)
         })
     }
 

@@ -142,6 +142,14 @@ impl Policy {
         })
     }
 
+    /// Returns a number by which CPUs compare what they run: 1 for all fair threads, more for each priority of real time.
+    pub(crate) fn rank(self) -> u8 {
+        match self {
+            Self::Fair(_) => 1,
+            Self::RealTime(priority, _) => priority.get() + 2,
+        }
+    }
+
     /// Returns the policy of a thread of policy `self` that works on behalf of one that is this urgent.
     pub(crate) const fn lifted_to(self, urgency: Urgency) -> Self {
         if urgency.0 <= self.urgency().0 { self } else { Self::from_bits(urgency.0 as u32) }

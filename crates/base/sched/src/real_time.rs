@@ -75,15 +75,15 @@ impl<K: ThreadHome> RealTime<K> {
         is_out
     }
 
-    /// Returns a thread for which `fits` is true, the most urgent one of the first `looks`.
-    pub(crate) fn first_that(
-        &self,
-        looks: usize,
-        mut fits: impl FnMut(&Thread<K>) -> bool,
-    ) -> Option<&Thread<K>> {
-        let lists = self.lists.iter().enumerate().rev();
-        let present = lists.filter(|(index, _)| self.present & 1 << index != 0);
-        present.flat_map(|(_, list)| list.iter()).take(looks).find(|thread| fits(thread))
+    /// Tells whether this thread waits.
+    pub(crate) fn has_thread(&self, thread: &Thread<K>, priority: Priority) -> bool {
+        self.lists[priority.index()].contains(thread)
+    }
+
+    /// Returns all that wait.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Thread<K>> {
+        self.lists.iter().flat_map(List::iter)
     }
 
     /// Begins a new period, if the last one is over.

@@ -12,6 +12,7 @@ use crate::limits::Limits;
 use crate::list::End;
 use crate::policy::{Nice, Policy, Turns};
 use crate::real_time::RealTime;
+use crate::spare::Spare;
 use crate::thread::{REAL_TIME_WEIGHT, Thread, ThreadHome, at};
 
 /// How a CPU came to choose anew.
@@ -27,9 +28,6 @@ pub(crate) enum Why {
     End,
 }
 
-/// How many threads are looked at for one that may go to another CPU.
-const LOOKS: usize = 8;
-
 /// The load of a CPU, as its queue tells other CPUs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Load {
@@ -41,14 +39,6 @@ pub(crate) struct Load {
     pub(crate) weight: u64,
 }
 
-/// Returns a number by which CPUs compare what they run: 1 for all fair threads, more for each priority of real time.
-pub(crate) const fn rank(policy: Policy) -> u8 {
-    match policy {
-        Policy::Fair(_) => 1,
-        Policy::RealTime(priority, _) => priority.get() + 2,
-    }
-}
-
 /// The threads of one CPU.
 pub(crate) struct RunQueue<K: ThreadHome> {
     /// The thread that runs; nowhere before the CPU is online.
@@ -57,6 +47,7 @@ pub(crate) struct RunQueue<K: ThreadHome> {
     pub(crate) idle: Place<Thread<K>>,
     real_time: RealTime<K>,
     fair: Fair<K>,
+    spare: Spare<K>,
     charged_ns: u64,
     /// When this CPU balanced last.
     balanced_ns: u64,
@@ -66,8 +57,8 @@ pub(crate) struct RunQueue<K: ThreadHome> {
 impl<K: ThreadHome> RunQueue<K> {
     pub(crate) const fn new(limits: Limits) -> Self {
         let (running, idle) = (Place::nowhere(), Place::nowhere());
-        let (real_time, fair) = (RealTime::new(), Fair::new());
-        Self { running, idle, real_time, fair, charged_ns: 0, balanced_ns: 0, limits }
+        let (real_time, fair, spare) = (RealTime::new(), Fair::new(), Spare::new());
+        Self { running, idle, real_time, fair, spare, charged_ns: 0, balanced_ns: 0, limits }
     }
 
     /// Returns the thread that runs, if it is not the idle one.
@@ -93,7 +84,7 @@ impl<K: ThreadHome> RunQueue<K> {
         let real_time = self.real_time.waiting() + u64::from(runs_real_time);
         Load {
             waiting: self.waiting().min(u64::from(u8::MAX)) as u8,
-            rank: [busy, self.first_waiting()].into_iter().flatten().map(rank).max().unwrap_or(0),
+            rank: [busy, self.first_waiting()].into_iter().flatten().map(Policy::rank).max().unwrap_or(0),
             weight: self.fair.weight() + real_time * REAL_TIME_WEIGHT,
         }
     }
@@ -151,13 +142,31 @@ impl<K: ThreadHome> RunQueue<K> {
         };
         if !is_in {
             impossible!("a thread is in one queue at most, and this one was on its way to one");
+            return;
         }
+        self.spare.insert(thread);
     }
 
     fn unqueue(&mut self, thread: &Thread<K>) -> bool {
-        match thread.run.policy() {
+        let was_in = match thread.run.policy() {
             Policy::Fair(_) => self.fair.unqueue(thread),
             Policy::RealTime(priority, _) => self.real_time.remove(thread, priority),
+        };
+        if was_in {
+            self.spare.remove(thread);
+        }
+        was_in
+    }
+
+    /// Takes note of another affinity of a thread, if it waits here.
+    pub(crate) fn rebind(&mut self, thread: &Thread<K>) {
+        let waits = match thread.run.policy() {
+            Policy::Fair(_) => self.fair.has(thread),
+            Policy::RealTime(priority, _) => self.real_time.has_thread(thread, priority),
+        };
+        if waits {
+            self.spare.remove(thread);
+            self.spare.insert(thread);
         }
     }
 
@@ -318,11 +327,10 @@ impl<K: ThreadHome> RunQueue<K> {
         is_time && self.waiting() != 0
     }
 
-    /// Returns a thread that waits here and for which `fits` is true: a real-time one, else the fair one that would wait
-    /// longest. Looks at eight of each at most.
-    pub(crate) fn spare(&self, mut fits: impl FnMut(&Thread<K>) -> bool) -> Option<&Thread<K>> {
-        let real_time = self.real_time.first_that(LOOKS, &mut fits);
-        real_time.or_else(|| self.fair.last_that(LOOKS, fits))
+    /// Returns a thread that waits here, is not bound to one CPU, and for which `fits` is true. Looks at eight of each class
+    /// at most, and at others the next time.
+    pub(crate) fn spare(&self, fits: impl FnMut(&Thread<K>) -> bool) -> Option<&Thread<K>> {
+        self.spare.find(fits)
     }
 
     /// Checks all that the queue knows of itself, at a time when the CPU has left no thread that it has not put back.
@@ -333,5 +341,8 @@ impl<K: ThreadHome> RunQueue<K> {
             matches!(thread.run.policy(), Policy::Fair(_)) && thread.run.is_counted.get() == 1
         };
         self.fair.validate(self.busy().filter(fair));
+        let is_spare = |thread: &&Thread<K>| !thread.is_bound();
+        let real_time = self.real_time.all().filter(is_spare).count() as u64;
+        self.spare.validate(real_time, self.fair.count_that(|thread| is_spare(&thread)));
     }
 }

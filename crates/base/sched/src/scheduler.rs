@@ -284,12 +284,14 @@ impl<K: Kernel> Scheduler<K> {
         let irq_off = guard.irq_off();
         thread.set_affinity(cpus, irq_off);
         let mut cpu = thread.cpu();
-        while !thread.may_run_on(cpu) {
+        loop {
             let there = self.per_cpu(cpu);
             let mut queue = there.queue.lock(irq_off);
+            queue.rebind(thread);
+            let leaves = !thread.may_run_on(cpu);
             queue.charge(self.kernel.time_ns());
-            let waited = queue.remove(thread);
-            let runs = queue.running.is(thread);
+            let waited = leaves && queue.remove(thread);
+            let runs = leaves && queue.running.is(thread);
             there.publish(&queue);
             drop(queue);
             if waited {
@@ -307,7 +309,6 @@ impl<K: Kernel> Scheduler<K> {
             }
             cpu = now;
         }
-        Ok(())
     }
 
     /// Chooses the thread that this CPU runs from now on, and returns the switch to it, if it is another one.

@@ -57,6 +57,8 @@ pub(crate) struct Run<K: ThreadHome> {
     pub(crate) link: Link<Thread<K>>,
     /// Its place among fair threads that are ready.
     pub(crate) node: Node<Thread<K>>,
+    /// Its place among those that are ready and may run on other CPUs.
+    pub(crate) spare: Link<Thread<K>>,
     /// The word of the policy with which the queue has counted it.
     pub(crate) policy: Number,
     /// 1 while a queue counts it: from when it enters the queue until it leaves CPU and queue.
@@ -82,6 +84,7 @@ impl<K: ThreadHome> Run<K> {
         Self {
             link: Link::new(),
             node: Node::new(),
+            spare: Link::new(),
             policy: Number::new(0),
             is_counted: Number::new(0),
             virtual_ns: Number::new(0),
@@ -146,6 +149,8 @@ pub struct Thread<K: ThreadHome> {
     result: AtomicU64,
     has_result: AtomicBool,
     affinity: [AtomicU64; WORDS],
+    /// Whether the affinity is one CPU.
+    is_bound: AtomicBool,
     /// Lets one CPU at a time write the affinity.
     affinity_turn: Lock<()>,
     /// 1 for the idle thread of a CPU, which neither waits nor ends.
@@ -219,6 +224,12 @@ impl<K: ThreadHome> Thread<K> {
         for (word, bits) in self.affinity.iter().zip(words()) {
             word.store(bits, SeqCst);
         }
+        self.is_bound.store(is_one(cpus), SeqCst);
+    }
+
+    /// Tells whether it may run on one CPU alone.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.is_bound.load(SeqCst)
     }
 
     pub(crate) fn set_idle(&self) {
@@ -240,7 +251,7 @@ impl<K: ThreadHome> Thread<K> {
 
     /// Tells whether any queue has its address.
     fn is_linked(&self) -> bool {
-        let is_queued = self.run.link.is_linked() || self.run.node.is_linked();
+        let is_queued = self.run.link.is_linked() || self.run.node.is_linked() || self.run.spare.is_linked();
         is_queued || self.waiting.is_linked() || self.timer.is_linked() || self.urgent.is_linked()
     }
 
@@ -261,6 +272,10 @@ impl<K: ThreadHome> fmt::Debug for Thread<K> {
         fields.field("state", &self.state()).field("policy", &self.effective_policy());
         fields.field("cpu", &self.cpu()).finish_non_exhaustive()
     }
+}
+
+fn is_one(cpus: &CpuSet) -> bool {
+    cpus.iter().take(2).count() < 2
 }
 
 /// The reason why a thread was not made. The data come back.
@@ -311,6 +326,7 @@ impl<K: ThreadHome> ThreadRef<K> {
             affinity: core::array::from_fn(|word| {
                 AtomicU64::new(cpus.words().get(word).copied().unwrap_or(0))
             }),
+            is_bound: AtomicBool::new(is_one(cpus)),
             affinity_turn: Lock::new(()),
             is_idle: Number::new(0),
             references: AtomicUsize::new(1),

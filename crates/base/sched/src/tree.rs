@@ -185,11 +185,13 @@ impl<N: Noded> Tree<N> {
     }
 
     /// Returns the last item for which `fits` is true, of the last `looks` items.
+    #[cfg(all(test, not(any(loom, shuttle))))]
     pub(crate) fn last_that(&self, looks: usize, mut fits: impl FnMut(&N::Item) -> bool) -> Option<&N::Item> {
         let mut looks = looks;
         self.search_back(self.root.get(), &mut looks, &mut fits)
     }
 
+    #[cfg(all(test, not(any(loom, shuttle))))]
     fn search_back(
         &self,
         root: Root<N>,

@@ -7,7 +7,7 @@ use rhumb_machine::{CpuMask, Machine};
 
 use crate::tests::sim::Sim;
 use crate::tests::world::{be, cpu_id};
-use crate::{Idle, Kernel, Limits, Nice, Policy};
+use crate::{Idle, Kernel, Limits, Nice, Policy, Priority, Turns};
 
 const MS: u64 = 1_000_000;
 
@@ -162,6 +162,51 @@ fn a_claim_that_came_to_nothing_is_given_back() {
     drop(guard);
     assert!(sim.rig.world.take_request(1), "the CPU is told to look");
     assert_eq!(target.cpu().index(), 0);
+}
+
+/// Threads that are bound to a CPU do not hide one that is not, in either class, however many they are.
+#[test]
+fn bound_threads_hide_no_other() {
+    for policy in
+        [Policy::Fair(Nice::new(19).unwrap()), Policy::RealTime(Priority::new(9).unwrap(), Turns::Fifo)]
+    {
+        let mut sim = Sim::new(2, Limits::USUAL);
+        let bound = CpuMask::only(cpu_id(0));
+        for _ in 0..100 {
+            sim.start_on(policy, &bound);
+        }
+        let free = sim.start_on(Policy::Fair(Nice::NORMAL), &bound);
+        // More real-time threads come before it than one look sees.
+        sim.rig.scheduler.set_affinity(&sim.threads[free], &sim.rig.all()).unwrap();
+        idle(&sim);
+        sim.run(8 * MS, idle);
+        assert_eq!(sim.cpu_of(free), Some(1), "behind threads of {policy:?}");
+        // It is bound again, and free again, while it runs and while it waits.
+        sim.rig.scheduler.set_affinity(&sim.threads[free], &bound).unwrap();
+        sim.deliver();
+        sim.validate();
+        sim.rig.scheduler.set_affinity(&sim.threads[free], &sim.rig.all()).unwrap();
+        sim.validate();
+    }
+}
+
+/// Nor do threads that may run on two CPUs, but not on the one that halts: each look goes on where the last one ended.
+#[test]
+fn threads_that_may_not_go_hide_no_other_for_long() {
+    for policy in
+        [Policy::Fair(Nice::new(19).unwrap()), Policy::RealTime(Priority::new(9).unwrap(), Turns::Fifo)]
+    {
+        let mut sim = Sim::new(3, Limits::USUAL);
+        for _ in 0..100 {
+            sim.start_on(policy, &CpuMask::first(2));
+        }
+        let free = sim.start_on(policy, &CpuMask::first(2));
+        sim.rig.scheduler.set_affinity(&sim.threads[free], &sim.rig.all()).unwrap();
+        idle(&sim);
+        sim.run(4 * MS * (2 + 101 / 8), idle);
+        assert_eq!(sim.cpu_of(free), Some(2), "behind threads of {policy:?}");
+        sim.validate();
+    }
 }
 
 /// 100,000 threads on 64 CPUs: all are counted, each CPU runs one, and all come back. Each step takes as long as among few,
