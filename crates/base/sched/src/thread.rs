@@ -365,6 +365,18 @@ impl<K: ThreadHome> Thread<K> {
         self.references.fetch_add(1, Relaxed);
         ThreadRef(NonNull::from(self))
     }
+
+    /// Returns a reference to the thread, unless its last one is gone: for lists that a thread leaves as it is dropped.
+    pub fn try_to_ref(&self) -> Option<ThreadRef<K>> {
+        let mut references = self.references.load(Relaxed);
+        while references != 0 {
+            match self.references.compare_exchange_weak(references, references + 1, Relaxed, Relaxed) {
+                Ok(_) => return Some(ThreadRef(NonNull::from(self))),
+                Err(now) => references = now,
+            }
+        }
+        None
+    }
 }
 
 impl<K: ThreadHome> Clone for ThreadRef<K> {
