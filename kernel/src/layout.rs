@@ -68,13 +68,16 @@ const PAGE: u64 = 4096;
 /// 128 KiB. The largest frames are those of the bring-up and of tests, which hold lists of some tens of KiB (a memory
 /// map is 18 KiB); an interrupt and a report come on top. A checker's red zones around variables double it.
 const MAIN_STACK_PAGES: u64 = 32 * RED_ZONES;
+/// 16 KiB, as on Linux.
+const THREAD_STACK_PAGES: u64 = 4 * RED_ZONES;
 /// A report with its backtrace.
 const INTERRUPT_STACK_PAGES: u64 = 4 * RED_ZONES;
 const RED_ZONES: u64 = if cfg!(feature = "kasan") { 2 } else { 1 };
 
-/// Pages of addresses that one CPU's stacks take, each with its guard.
-pub const STACK_PAGES_PER_CPU: u64 =
-    (MAIN_STACK_PAGES + 1) + InterruptStack::ALL.len() as u64 * (INTERRUPT_STACK_PAGES + 1);
+/// Pages of addresses that one CPU's stacks take, each with its guard: those of [`Stack::ALL`] and its idle thread's.
+pub const STACK_PAGES_PER_CPU: u64 = (MAIN_STACK_PAGES + 1)
+    + InterruptStack::ALL.len() as u64 * (INTERRUPT_STACK_PAGES + 1)
+    + (THREAD_STACK_PAGES + 1);
 
 /// Returns the page of `cpu`'s descriptors and task-state segment, where it is read-only.
 pub const fn entry(cpu: CpuId) -> VirtAddr {
@@ -145,14 +148,16 @@ pub fn window_at(address: VirtAddr) -> Option<CpuId> {
 /// A stack of some CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stack {
-    /// The stack of ordinary code and most interrupts.
+    /// The stack on which the CPU came up, and then of its thread for jobs, or of the prompt.
     Main,
+    /// The stack of any other thread, while the CPU runs it.
+    Thread,
     /// One of those that exceptions switch to.
     Interrupt(InterruptStack),
 }
 
 impl Stack {
-    /// All stacks of a CPU.
+    /// All stacks that a CPU has of its own.
     pub const ALL: [Self; 5] = [
         Self::Main,
         Self::Interrupt(InterruptStack::DoubleFault),
@@ -165,6 +170,7 @@ impl Stack {
     pub const fn bytes(self) -> u64 {
         let pages = match self {
             Self::Main => MAIN_STACK_PAGES,
+            Self::Thread => THREAD_STACK_PAGES,
             Self::Interrupt(_) => INTERRUPT_STACK_PAGES,
         };
         pages * PAGE
@@ -174,6 +180,7 @@ impl Stack {
     pub fn name(self) -> &'static str {
         match self {
             Self::Main => "main stack",
+            Self::Thread => "thread stack",
             Self::Interrupt(InterruptStack::DoubleFault) => "double-fault stack",
             Self::Interrupt(InterruptStack::Nmi) => "NMI stack",
             Self::Interrupt(InterruptStack::MachineCheck) => "machine-check stack",

@@ -10,7 +10,7 @@
 //! | [`modules`] | loadable modules |
 //! | [`bpf`] | BPF programs at the trace points |
 //! | [`trap`] | exceptions and interrupts, reports |
-//! | [`task`] | the idle loop |
+//! | [`task`] | threads |
 //! | [`boot`] | from the loader to the kernel's own address space |
 //! | [`mm`] | memory: frames, objects, page tables, the direct map |
 //! | [`platform`] | serial line, screen, keyboard, log, turning off |
@@ -70,6 +70,12 @@ const MORE: debug::More = debug::More { commands: &[], aliases: &[] };
 extern "sysv64" fn rhumb_main() -> ! {
     let Some(boot) = facts::boot() else { halt::permanently() };
     bring_up(boot);
+    task::start::enter(prompt)
+}
+
+/// Runs the prompt, as a thread of the boot CPU.
+fn prompt() -> ! {
+    let Some(boot) = facts::boot() else { halt::permanently() };
     debug::run(boot, MORE)
 }
 
@@ -157,6 +163,10 @@ fn bring_up(boot: &'static Boot) {
         Err(error) => log::error!("there is no frame allocator: {error}"),
     }
     bpf::start();
+    // Before other CPUs, which run threads from their beginnings.
+    if let Err(error) = task::start::prepare_boot(here) {
+        log::error!("there are no threads: {error}");
+    }
     let running = start_cpus(boot);
     mtrr::report_differences();
     mm::objects::warn_of_absent_caches();
@@ -212,7 +222,7 @@ fn start_cpus(boot: &Boot) -> usize {
         inputs: inputs(boot, None),
     });
     let candidates = listed.chain(unlisted);
-    let running = cpu::start::start_others(candidates, mm::stacks::give_to, task::idle::idle);
+    let running = cpu::start::start_others(candidates, task::start::prepare, task::start::enter_other);
     // SAFETY: no CPU is on its way any more, and none is started later.
     unsafe { mm::tables::retire_trampoline() };
     cpu::work::on_every_cpu(&mm::objects::set_up_cpu);

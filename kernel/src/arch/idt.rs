@@ -40,6 +40,8 @@ pub mod vector {
     pub const TIMER: u8 = 0xf0;
     /// Cross-call.
     pub const CALL: u8 = 0xf1;
+    /// Another CPU has found a thread for this one.
+    pub const RESCHEDULE: u8 = 0xf2;
     /// Local APIC error.
     pub const APIC_ERROR: u8 = 0xfe;
     /// Spurious interrupt: no end-of-interrupt.

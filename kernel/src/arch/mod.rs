@@ -12,6 +12,7 @@
 //! | [`fixup`], [`patch`] | accesses that may fault; code that boot completes |
 //! | [`apic`], [`ioapic`], [`pic`] | interrupt controllers |
 //! | [`mce`], [`mtrr`] | machine checks; how memory is cached |
+//! | [`switch`] | stacks of threads, and going from one to another |
 //! | [`tsc`] | the time-stamp counter |
 //! | [`pci`], [`uart`] | devices |
 //! | [`entropy`] | random numbers |
@@ -35,5 +36,6 @@ pub mod pkrs;
 pub mod quirks;
 pub mod requirements;
 pub mod speculation;
+pub mod switch;
 pub mod tsc;
 pub mod uart;

@@ -48,7 +48,7 @@ use crate::arch::mce;
 use crate::layout::{self, Stack};
 pub use counters::{COUNT, Counter, Counters};
 use hot::Hot;
-pub use hot::cpu_now;
+pub use hot::{cpu_now, thread_now};
 
 /// Records of the log that a CPU other than the boot CPU keeps: it has little to say.
 pub const LOG_SLOTS: usize = 16;
@@ -117,6 +117,8 @@ pub struct Own {
     pub report_depth: AtomicU32,
     /// The value that the last expected fault's handler had in the register of protection keys, where tables have one.
     pub handler_keys: AtomicU64,
+    /// Whether the scheduler is being called, and may give the CPU away though interrupts are off.
+    pub is_preempted: AtomicBool,
     /// Whether it runs a program of BPF: events meanwhile are missed.
     pub runs_program: AtomicBool,
     _not_sync: PhantomData<*mut ()>,
@@ -155,6 +157,7 @@ impl PerCpu {
             own: Own {
                 report_depth: AtomicU32::new(0),
                 handler_keys: AtomicU64::new(0),
+                is_preempted: AtomicBool::new(false),
                 runs_program: AtomicBool::new(false),
                 _not_sync: PhantomData,
             },

@@ -109,7 +109,9 @@ pub fn write(out: &mut dyn Write, rip: u64, rbp: u64) -> fmt::Result {
 fn may_follow(frame: u64, caller: u64) -> bool {
     let stack_of = |frame| stack_at(VirtAddr::new(frame)).map(|(cpu, stack, _)| (cpu, stack));
     match (stack_of(frame), stack_of(caller)) {
-        (Some((cpu, Stack::Interrupt(_))), Some((caller_cpu, Stack::Main))) if cpu == caller_cpu => true,
+        (Some((cpu, Stack::Interrupt(_))), Some((caller_cpu, Stack::Main | Stack::Thread))) => {
+            cpu == caller_cpu
+        }
         _ => caller > frame,
     }
 }

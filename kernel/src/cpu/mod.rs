@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`area`] | what belongs to one CPU, reached through the GS base |
 //! | [`start`], [`trampoline`] | starting the others, and setting up each |
+//! | [`switch`] | giving a CPU from one thread to another |
 //! | [`stacks`] | where the stacks of each CPU lie |
 //! | [`online`](mod@online) | which CPUs run |
 //! | [`controls`] | whether each has the control registers that boot decided on |
@@ -41,6 +42,7 @@ pub mod root;
 pub mod serialise;
 pub mod stacks;
 pub mod start;
+pub mod switch;
 pub mod tlb;
 pub mod trace;
 pub mod trampoline;

@@ -52,7 +52,6 @@ pub type Scheduler = fn();
 static SCHEDULER: AtomicPtr<Scheduler> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Lets `scheduler` be called from now on, and returns the one before.
-#[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "there are no threads to choose from"))]
 pub fn hand_to(scheduler: Option<&'static Scheduler>) -> Option<&'static Scheduler> {
     let pointer =
         scheduler.map_or(core::ptr::null_mut(), |scheduler| core::ptr::from_ref(scheduler).cast_mut());
@@ -99,6 +98,18 @@ pub(super) unsafe fn lower_pins() {
         asm!("dec qword ptr gs:[{}]", "jnz 2f", "call {}", "2:",
             const gs::PREEMPT, sym yield_keeping_registers, options(nostack));
     }
+}
+
+/// Tells whether a pin holds the running code.
+#[inline(always)]
+pub fn is_pinned() -> bool {
+    let word: u64;
+    // SAFETY: GS leads to this CPU's area. Where there is no pin, the answer holds for code that was moved meanwhile, too.
+    unsafe {
+        asm!("mov {}, gs:[{}]", out(reg) word, const gs::PREEMPT,
+            options(nostack, preserves_flags, readonly));
+    }
+    word & !NOTHING_WANTED != 0
 }
 
 /// Calls the scheduler where it is wanted, and no guard holds the running code.

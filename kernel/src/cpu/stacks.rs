@@ -1,11 +1,12 @@
 //! The stacks of each CPU: where they lie, for traps and for reports, which ask in any context.
 //!
 //! Their addresses are areas of the kernel map. A CPU's own area has a word for each of its stacks, which is written
-//! once, before the CPU starts. A lookup reads these words and takes no lock: see [`stack_at`](super::area::stack_at).
+//! once, before the CPU starts, and one for the stack of the thread that it runs. A lookup reads these words and takes no
+//! lock: see [`stack_at`](super::area::stack_at).
 
 use core::sync::atomic::{
     AtomicU64,
-    Ordering::{Acquire, Release},
+    Ordering::{Acquire, Relaxed, Release},
 };
 
 use rhumb_machine::{PageSize, VirtAddr, VirtRange, impossible};
@@ -13,7 +14,12 @@ use rhumb_machine::{PageSize, VirtAddr, VirtRange, impossible};
 use crate::layout::{self, Stack};
 
 /// Where the stacks of one CPU begin.
-pub struct Stacks([AtomicU64; Stack::ALL.len()]);
+pub struct Stacks {
+    own: [AtomicU64; Stack::ALL.len()],
+    /// The stack of the thread that it runs, where that is none of its own, and the number of its pages, which fits into
+    /// the low bits of the address of a page.
+    thread: AtomicU64,
+}
 
 /// The part of a stack that an address lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,7 +33,7 @@ pub enum Part {
 impl Stacks {
     /// Returns those of a CPU that has none yet.
     pub const fn new() -> Self {
-        Self([const { AtomicU64::new(0) }; Stack::ALL.len()])
+        Self { own: [const { AtomicU64::new(0) }; Stack::ALL.len()], thread: AtomicU64::new(0) }
     }
 
     /// Keeps where a stack begins. It stays there.
@@ -39,11 +45,22 @@ impl Stacks {
         self.word(stack).store(start.get(), Release);
     }
 
+    /// Notes the stack of the thread that this CPU runs from now on.
+    pub fn note_thread(&self, stack: VirtRange) {
+        let is_own = self.own[0].load(Relaxed) == stack.start().get();
+        let pages = stack.bytes() / PageSize::Size4K.bytes();
+        self.thread.store(if is_own { 0 } else { stack.start().get() | pages }, Relaxed);
+    }
+
     /// Returns the addresses of a stack, without its guard; `None` where the CPU does not have it yet.
     pub fn range(&self, stack: Stack) -> Option<VirtRange> {
-        match self.word(stack).load(Acquire) {
-            0 => None,
-            start => Some(layout::range(VirtAddr::new(start), stack.bytes())),
+        match (self.word(stack).load(Acquire), stack) {
+            (0, _) => None,
+            (word, Stack::Thread) => {
+                let page = PageSize::Size4K.bytes();
+                Some(layout::range(VirtAddr::new(word & !(page - 1)), (word & (page - 1)) * page))
+            }
+            (start, _) => Some(layout::range(VirtAddr::new(start), stack.bytes())),
         }
     }
 
@@ -60,7 +77,7 @@ impl Stacks {
 
     /// Returns the stack that has `address`, and the part.
     pub fn at(&self, address: VirtAddr) -> Option<(Stack, Part)> {
-        Stack::ALL.into_iter().find_map(|stack| {
+        Stack::ALL.into_iter().chain([Stack::Thread]).find_map(|stack| {
             let pages = self.range(stack)?;
             let guard = VirtAddr::new(pages.start().get() - PageSize::Size4K.bytes());
             if pages.contains(address) {
@@ -81,8 +98,9 @@ impl Stacks {
 
     fn word(&self, stack: Stack) -> &AtomicU64 {
         match stack {
-            Stack::Main => &self.0[0],
-            Stack::Interrupt(stack) => &self.0[1 + stack.index() as usize],
+            Stack::Main => &self.own[0],
+            Stack::Thread => &self.thread,
+            Stack::Interrupt(stack) => &self.own[1 + stack.index() as usize],
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Work for every CPU at once, in ordinary context: interrupts on, on the CPU's own stack.
 //!
-//! Until there are threads, this is how stress tests use all CPUs. The idle loop of each CPU looks for a job it has not
-//! done yet; the CPU that hands one out wakes them with a cross-call, does its own share, and waits for all.
+//! A thread of each CPU, its worker, does the jobs (`task::worker`); the CPU that hands one out wakes the workers with a
+//! cross-call, does its own share, and waits for all. The caller is bound to its CPU, as the prompt is.
 
 use core::sync::atomic::{
     AtomicBool, AtomicU32,
@@ -10,9 +10,10 @@ use core::sync::atomic::{
 
 use rhumb_machine::{CpuId, Machine};
 use rhumb_smp::call::Waited;
+use spin::Once;
 
 use super::machine::MACHINE;
-use super::{area, call};
+use super::{area, call, once};
 use crate::cpu;
 
 /// A job that is being done.
@@ -24,6 +25,14 @@ struct Job {
 
 /// Turns of a waiting loop between two looks at the clock.
 const TURNS_PER_LOOK: u64 = 1024;
+
+/// Wakes the worker of the CPU on which it is called.
+static WAKE: Once<fn()> = Once::new();
+
+/// Has workers woken by `wake`. Once, before other CPUs run.
+pub fn wake_by(wake: fn()) {
+    once::fill(&WAKE, wake);
+}
 
 /// One job at a time.
 static BUSY: AtomicBool = AtomicBool::new(false);
@@ -61,9 +70,8 @@ pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
         }
     }
     {
-        // The call itself does nothing: its interrupt ends the halt.
         let guard = MACHINE.pin();
-        call::run_on(guard.pinned(), &others, &|| (), || ());
+        call::run_on(guard.pinned(), &others, &|| _ = WAKE.get().map(|wake| wake()), || ());
     }
     mine();
     let mut waited = Waited::default();
@@ -71,7 +79,7 @@ pub fn on_others<F: Fn() + Sync>(job: &F, mine: impl FnOnce()) {
         call::serve_if_here();
         core::hint::spin_loop();
         waited.turns += 1;
-        // A job may take its time; each CPU that idles begins with it at once.
+        // A job may take its time; each worker begins with it soon.
         if waited.turns.is_multiple_of(TURNS_PER_LOOK) {
             let has_not_begun =
                 |&cpu: &CpuId| area::of(cpu).is_some_and(|area| area.job().load(Acquire) == pointer.cast());
@@ -87,7 +95,7 @@ pub fn is_waiting() -> bool {
     !area::here(guard.pinned()).job().load(Acquire).is_null()
 }
 
-/// Does the job that waits for this CPU, if there is one. Called by the idle loop.
+/// Does the job that waits for this CPU, if there is one. Called by its worker.
 pub fn do_waiting() {
     let pointer = {
         let guard = MACHINE.pin();

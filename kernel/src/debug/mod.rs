@@ -17,6 +17,7 @@
 //! | [`kmem`] | `kmem` |
 //! | [`cpus`] | `cpus`, `cpuid`, `uptime` |
 //! | `speculation` | `cpus speculation` |
+//! | [`threads`] | `ps` |
 //! | [`vmstat`] | `vmstat` |
 //! | [`bpf`] | `bpf` |
 //! | [`random`] | no command, but the random numbers of some |
@@ -54,6 +55,7 @@ mod ram_disk;
 pub mod random;
 mod speculation;
 mod stop;
+mod threads;
 pub mod vmstat;
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -68,7 +70,7 @@ use crate::modules::commands::ModuleCommands;
 use crate::modules::ticks;
 use crate::platform::power::{self, Outcome};
 use crate::platform::{console, logging, screen};
-use crate::task::idle;
+use crate::task::{self, idle};
 
 /// As a terminal has them of which nothing is known.
 const TERMINAL_COLUMNS: usize = 80;
@@ -93,6 +95,7 @@ const COMMANDS: Commands<Kernel> = Commands::new(&[
     pageable::COMMANDS,
     kmem::COMMANDS,
     cpus::COMMANDS,
+    threads::COMMANDS,
     vmstat::COMMANDS,
     bpf::COMMANDS,
     irqsoff::COMMANDS,
@@ -140,12 +143,16 @@ impl Output for Console {
 
 /// Waits for a byte at the prompt: tidies up, and waits until an interrupt has come or `alarm_ns` have passed; not at
 /// all where `is_ready` says so.
-pub fn wait(is_ready: impl FnOnce() -> bool, alarm_ns: Option<u64>) {
+pub fn wait(mut is_ready: impl FnMut() -> bool, alarm_ns: Option<u64>) {
     idle::tidy_up();
     if mm::objects::trim_if_due() {
         mm::kernel_map::trim();
         mm::direct_map::table_supply::free_kept_if_quiet();
     }
+    if task::console::wait(&mut is_ready, alarm_ns).is_ok() {
+        return;
+    }
+    // There are no threads.
     idle::wait_for_interrupt(|| {
         let is_ready = is_ready();
         // With interrupts off: an alarm that came before the halt would be missed, and be the last.

@@ -47,6 +47,7 @@ const SUMS: &[Line] = &[
     ("nr_interrupts_timer", |counters| &counters.timer_interrupts),
     ("nr_interrupts_device", |counters| &counters.device_interrupts),
     ("nr_interrupts_call", |counters| &counters.call_interrupts),
+    ("nr_interrupts_reschedule", |counters| &counters.reschedule_interrupts),
     ("nr_interrupts_spurious", |counters| &counters.spurious_interrupts),
     ("nr_interrupts_nmi", |counters| &counters.nmis),
     ("nr_calls_sent", |counters| &counters.calls_sent),

@@ -15,6 +15,7 @@
 //! | [`caches`] | object caches of tests |
 //! | [`chain`] | a list of frames that lies in the frames |
 //! | [`contents`] | the contents of frames in the direct map and past it |
+//! | [`taken`] | the memory that threads take |
 //! | [`sizes`] | orders and ranges that tests write as numbers |
 //!
 //! Only `main` names the laboratory: `main` starts it, and adds its commands to the prompt's. The laboratory uses the
@@ -35,6 +36,7 @@ mod sample;
 mod selftest;
 mod sizes;
 mod stress;
+mod taken;
 mod user_pages;
 
 use rhumb_monitor::{Alias, Command};

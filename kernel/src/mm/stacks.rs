@@ -47,7 +47,6 @@ impl KernelStack {
     }
 
     /// Frees it. No code runs on it, or holds a reference to a variable there.
-    #[cfg_attr(not(feature = "lab"), expect(dead_code, reason = "the stacks of CPUs stay"))]
     pub fn free(self) {
         kernel_map::free(self.0);
     }

@@ -1,28 +1,41 @@
-//! The idle loop.
+//! The idle thread: what a CPU does that has nothing else to run.
 
 use rhumb_machine::Machine;
+use rhumb_sched::Idle;
 use x86_64::instructions::interrupts;
 
+use super::scheduler;
 use crate::arch::halt;
 use crate::cpu::machine::{self, MACHINE};
-use crate::cpu::{tlb, work};
+use crate::cpu::tlb;
 use crate::mm;
 use crate::platform::{logging, screen};
 
-/// Runs the idle loop: tidies up, and halts until an interrupt.
-pub fn idle() -> ! {
+/// Runs the idle thread: tidies up, and halts until there is work.
+pub fn run() -> ! {
     loop {
         tidy_up();
-        wait_for_interrupt(work::is_waiting);
-        work::do_waiting();
+        wait_for_interrupt(|| {
+            let guard = MACHINE.irq_off();
+            scheduler().begin_idle(guard.irq_off()) == Idle::Work
+        });
+        scheduler().reschedule();
     }
 }
 
 /// Tidies up before the CPU halts: lets the screen show all that was written, gives back the frames, objects and
 /// addresses that other CPUs asked it for, and fills up the direct map's reserve.
+///
+/// Each step is pinned: an idle thread that was preempted would keep what it holds until nothing else runs.
 pub fn tidy_up() {
-    logging::show_waiting();
-    screen::draw();
+    {
+        let _pin = MACHINE.pin();
+        logging::show_waiting();
+    }
+    {
+        let _pin = MACHINE.pin();
+        screen::draw();
+    }
     if let Some(frames) = mm::frames::frames() {
         let guard = MACHINE.pin();
         frames.tick(guard.pinned());
@@ -31,6 +44,7 @@ pub fn tidy_up() {
         }
         mm::kernel_map::tick(guard.pinned());
     }
+    let _pin = MACHINE.pin();
     mm::direct_map::table_supply::fill_if_wanted();
 }
 

@@ -30,6 +30,7 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::trace::{self, Event};
 use crate::cpu::{self, area, call, once, preempt, probe, tlb};
 use crate::platform::console;
+use crate::task;
 
 const NMI: u64 = 2;
 const BREAKPOINT: u64 = 3;
@@ -173,6 +174,13 @@ fn interrupt(vector: u8, irq_off: IrqOff<'_>) {
             // Whatever waited for this moment may have to run now.
             preempt::want(irq_off.pinned());
             apic::end_of_interrupt();
+            task::alarm_fired(irq_off);
+        }
+        vector::RESCHEDULE => {
+            COUNT.reschedule_interrupts.increment();
+            preempt::want(irq_off.pinned());
+            apic::end_of_interrupt();
+            task::reschedule_asked(irq_off);
         }
         vector::CALL => {
             COUNT.call_interrupts.increment();
@@ -183,11 +191,13 @@ fn interrupt(vector: u8, irq_off: IrqOff<'_>) {
             COUNT.device_interrupts.increment();
             console::on_interrupt();
             apic::end_of_interrupt();
+            task::console::arrived();
         }
         vector::KEYBOARD => {
             COUNT.device_interrupts.increment();
             console::on_keyboard_interrupt();
             apic::end_of_interrupt();
+            task::console::arrived();
         }
         vector::APIC_ERROR => {
             log::warn!("local APIC error {:#x}", apic::take_errors());

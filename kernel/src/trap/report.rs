@@ -21,7 +21,7 @@ use crate::cpu::machine::MACHINE;
 use crate::cpu::{area, backtrace, call};
 use crate::layout::Stack;
 use crate::platform::{console, logging, power, screen};
-use crate::{cpu, mm};
+use crate::{cpu, mm, task};
 
 /// Names of vectors 0 to 31: what the manuals call them.
 const NAMES: [(&str, &str); 32] = {
@@ -167,6 +167,9 @@ pub fn last_words(what: &dyn fmt::Display, body: impl FnOnce(&mut dyn Write) -> 
     // The console never fails; and were it to fail, there would be no other place to say so.
     let _ = write!(out, "\nkernel panic on CPU {}: ", here.id());
     let _ = body(out);
+    if let Some((number, name)) = task::all::current() {
+        let _ = writeln!(out, "in thread {number} ({name})");
+    }
     let _ = write_others(out, here.id());
     let _ = logging::write_unshown::<SHOWN_RECORDS>(out);
     logging::show_waiting();

@@ -67,6 +67,7 @@ counters! {
     timer_interrupts,
     device_interrupts,
     call_interrupts,
+    reschedule_interrupts,
     calls_served,
     calls_sent,
     spurious_interrupts,

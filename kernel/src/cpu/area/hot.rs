@@ -110,6 +110,31 @@ pub fn cpu_now() -> CpuId {
     }
 }
 
+/// Returns the thread that this CPU runs: null where it runs none yet. The thread that asks gets itself, wherever it is.
+#[inline(always)]
+pub fn thread_now() -> *const () {
+    let thread;
+    // SAFETY: GS leads to this CPU's area.
+    unsafe {
+        asm!("mov {}, gs:[{}]", out(reg) thread, const gs::THREAD,
+            options(nostack, preserves_flags, readonly));
+    }
+    thread
+}
+
+/// Sets the thread that this CPU runs, and where the thread's stack ends.
+///
+/// # Safety
+/// Interrupts are off until the thread runs.
+#[inline(always)]
+pub(in crate::cpu) unsafe fn set_thread(thread: *const (), kernel_stack: u64) {
+    // SAFETY: GS leads to this CPU's area, which the code cannot leave, by the caller's promise.
+    unsafe {
+        asm!("mov gs:[{}], {}", "mov gs:[{}], {}", const gs::THREAD, in(reg) thread,
+            const gs::KERNEL_STACK, in(reg) kernel_stack, options(nostack, preserves_flags));
+    }
+}
+
 /// Returns what this CPU adds to its time-stamp counter, so that it shows what the boot CPU's shows. Wraps. Of use only
 /// to code that is held on its CPU while it reads both.
 #[inline(always)]

@@ -10,6 +10,7 @@ use core::sync::atomic::{
 
 use rhumb_machine::{CpuMask, Machine, VirtAddr};
 use rhumb_monitor::{Arguments, Command, CommandError, Complete, Output};
+use rhumb_sched::Policy;
 
 use crate::cpu::machine::MACHINE;
 use crate::cpu::{area, call, online, work};
@@ -17,6 +18,8 @@ use crate::debug::Kernel;
 use crate::layout::image;
 use crate::mm::{owners, pageable, tables};
 use crate::platform::screen;
+use crate::task::scheduler;
+use crate::task::thread::spawn;
 use code::CodeFault;
 
 const FAULTS: &[&str] = &[
@@ -28,6 +31,7 @@ const FAULTS: &[&str] = &[
     "codewrite",
     "codeud",
     "stack",
+    "threadstack",
     "ud",
     "gp",
     "de",
@@ -44,7 +48,7 @@ const NOWHERE: VirtAddr = VirtAddr::new(0x8000_0000_0000_0000);
 
 pub const COMMAND: Command<Kernel> = Command {
     name: "fault",
-    usage: "read|write|table|exec|code|codewrite|codeud|stack|ud|gp|de|df|nmi|report|screen|silent|pageable",
+    usage: "read|write|table|exec|code|codewrite|codeud|stack|threadstack|ud|gp|de|df|nmi|report|screen|silent|pageable",
     summary: "provoke a CPU exception and see its report",
     help: "read   of an address that is not mapped\n\
            write  to the kernel's text\n\
@@ -54,6 +58,7 @@ pub const COMMAND: Command<Kernel> = Command {
            codewrite  a write to executable memory\n\
            codeud an invalid instruction in executable memory\n\
            stack  overflow into the guard page\n\
+           threadstack  the same in a thread of its own\n\
            ud     an invalid instruction\n\
            gp     a non-canonical address\n\
            de     a division by zero\n\
@@ -111,6 +116,18 @@ fn touch_with_interrupts_off() -> Result<(), CommandError> {
     area.free(may_fault).map_err(|(error, _)| CommandError::failed(error))
 }
 
+/// Overflows the stack of a thread that is made for it.
+fn overflow_in_a_thread() -> Result<(), CommandError> {
+    let body = || {
+        provoke::overflow_stack();
+        0
+    };
+    let thread = spawn(format_args!("overflow"), Policy::default(), &online(), body);
+    let thread = thread.map_err(CommandError::failed)?;
+    let _ = scheduler().join(&thread, None);
+    Ok(())
+}
+
 fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Result<(), CommandError> {
     let kind = arguments.one_of("kind", FAULTS)?;
     arguments.end()?;
@@ -123,6 +140,7 @@ fn fault(_: &mut Kernel, mut arguments: Arguments<'_>, _: &mut dyn Output) -> Re
         "codewrite" => code::provoke(CodeFault::Written)?,
         "codeud" => code::provoke(CodeFault::Invalid)?,
         "stack" => provoke::overflow_stack(),
+        "threadstack" => overflow_in_a_thread()?,
         "ud" => provoke::invalid_opcode(),
         "gp" => provoke::read(NOWHERE),
         "de" => provoke::divide_by_zero(),

@@ -33,6 +33,7 @@ mod protect;
 mod protection;
 mod stacks;
 mod tables;
+mod threads;
 mod time;
 mod unmapped;
 mod user_access;
@@ -61,6 +62,7 @@ const TESTS: &[&[Test]] = &[
     bpf::TESTS,
     calls::TESTS,
     cpus::TESTS,
+    threads::TESTS,
     nmi::TESTS,
     preempt::TESTS,
     flush::TESTS,

@@ -14,6 +14,7 @@ use crate::cpu::preempt::{self, Scheduler};
 use crate::cpu::{self, area, call, clock};
 use crate::facts::Boot;
 use crate::lab::failure::{Failure, ensure};
+use crate::lab::taken::settle;
 
 pub const TESTS: &[Test] = &[
     Test { name: "preempt::the_last_pin_calls_the_scheduler", run: last_pin_calls },
@@ -67,6 +68,8 @@ struct Watch {
 impl Watch {
     /// Puts the test's scheduler in place when no alarm is pending any more.
     fn begin() -> Result<Self, Failure> {
+        // A thread that is ready would have the alarm set for the end of a slice.
+        settle();
         await_alarm()?;
         WAS_WRONG.store(false, Relaxed);
         let cpu = area::cpu_now();

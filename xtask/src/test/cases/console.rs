@@ -1,12 +1,12 @@
 //! The monitor: its commands, wrong input, and what the outside learns of it.
 
 use crate::test::case::{Case, Ends};
-use crate::test::expect::{no_text, text, width};
+use crate::test::expect::{lines, no_text, text, width};
 
 /// Commands that `help` must name.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "help", "meminfo", "maps", "walk", "memmap", "cpus", "cpuid", "vmstat", "uptime", "dmesg", "selftest",
-    "count", "fault", "panic", "poweroff", "reboot",
+    "count", "fault", "ps", "panic", "poweroff", "reboot",
 ];
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -29,6 +29,12 @@ pub(crate) fn cases() -> Vec<Case> {
                 text("nr_tlb_remote_flush_received"),
             ],
         ),
+        Case::new("console/ps", "ps").cpus(2).expect([
+            text("STATE"),
+            text("idle/1"),
+            text("worker/1"),
+            lines(1, "prompt"),
+        ]),
         Case::new("console/no-prompt-no-echo", "uptime").expect([no_text("uptime"), no_text("> ")]),
         Case::new("console/selftest", "selftest").expect([text("... ok"), text(" passed, 0 failed")]),
         Case::new("console/unknown-command", "frobnicate; uptime")

@@ -35,6 +35,15 @@ pub(crate) fn cases() -> Vec<Case> {
         let commands = format!("fault {kind}; unreached");
         cases.push(Case::new(format!("fault/{kind}"), &commands).ends(Ends::Panicking).expect(report));
     }
+    // An overflow is told as such, with the thread's name.
+    let overflow =
+        Case::new("fault/threadstack", "fault threadstack; unreached").cpus(2).ends(Ends::Panicking);
+    cases.push(overflow.expect([
+        text("double fault"),
+        text("in the guard page below the thread stack of CPU"),
+        text("(overflow)"),
+        lines(0, "unreached"),
+    ]));
     // Names in a backtrace show that the symbol table is in place.
     cases.push(Case::new("panic", "panic").ends(Ends::Panicking).expect([
         text("panic"),
