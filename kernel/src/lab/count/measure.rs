@@ -53,6 +53,7 @@ impl Noise {
                 interrupts: c.timer_interrupts.get()
                     + c.device_interrupts.get()
                     + c.call_interrupts.get()
+                    + c.reschedule_interrupts.get()
                     + c.spurious_interrupts.get(),
             };
         }

@@ -19,6 +19,7 @@
 //! | [`vm`] | maps of tasks |
 //! | [`window`] | windows onto frames that the direct map does not show |
 //! | [`calls`] | cross-calls, interrupts |
+//! | [`threads`] | threads made and joined, switches |
 //! | [`record`] | the log |
 //! | [`bpf`] | programs at an event |
 //!
@@ -53,6 +54,7 @@ mod pool;
 mod record;
 mod refusals;
 mod tables;
+mod threads;
 mod toggle;
 mod vm;
 mod window;
@@ -136,6 +138,7 @@ const REGIONS: &[&[Region]] = &[
     vm::REGIONS,
     window::REGIONS,
     calls::REGIONS,
+    threads::REGIONS,
     record::REGIONS,
     bpf::REGIONS,
     data::REGIONS,

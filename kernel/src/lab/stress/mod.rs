@@ -8,6 +8,7 @@
 //! | [`direct_map`] | changes of the direct map |
 //! | [`long_map`] | long mappings of pages past the map's end |
 //! | [`pageable`] | pageable memory, more than there is memory |
+//! | [`threads`] | threads, their waits, mutexes and ends |
 //! | [`unmapped`] | the pool of frames out of the map, and windows |
 
 mod direct_map;
@@ -16,6 +17,7 @@ mod long_map;
 mod movable;
 mod objects;
 mod pageable;
+mod threads;
 mod unmapped;
 
 use rhumb_frames::Frames;
@@ -30,11 +32,11 @@ use crate::debug::frames::allocator;
 use crate::debug::objects::{self as object_commands, reclaim_everywhere};
 use crate::mm;
 
-const WHAT: &[&str] = &["frames", "movable", "slabs", "directmap", "pool", "longmap", "pageable"];
+const WHAT: &[&str] = &["frames", "movable", "slabs", "directmap", "pool", "longmap", "pageable", "threads"];
 
 pub const COMMAND: Command<Kernel> = Command {
     name: "stress",
-    usage: "frames|movable|slabs|directmap|pool|longmap|pageable SECONDS",
+    usage: "frames|movable|slabs|directmap|pool|longmap|pageable|threads SECONDS",
     summary: "stress tests of all CPUs",
     help: "frames     allocates and frees blocks of all orders on every CPU, hands some to other CPUs to free, and checks\n\
            \x20          that no two holders share a frame and that none is lost\n\
@@ -45,6 +47,7 @@ pub const COMMAND: Command<Kernel> = Command {
            pool       takes frames out of the map, uses them through windows, and gives them back\n\
            longmap    maps pages past the map's end for long, looks at them on all CPUs, and unmaps them\n\
            pageable   fills, reads and frees pageable memory, more than there is memory, and checks all contents\n\
+           threads    starts threads of all policies that compute, sleep, wait, lock and allocate, and joins them\n\
            Also: 'frames stress', 'frames movable stress', 'slabs stress', 'directmap stress', 'directmap pool stress'.",
     complete: Complete::Words(WHAT),
     run,
@@ -63,6 +66,7 @@ fn run(_: &mut Kernel, mut arguments: Arguments<'_>, out: &mut dyn Output) -> Re
         "slabs" => objects::objects(object_commands::allocator()?, seconds, out),
         "directmap" => direct_map::direct_map(seconds, out),
         "longmap" => long_map::long_map(allocator()?, seconds, out),
+        "threads" => threads::threads(seconds, out),
         "pageable" => pageable::pageable(allocator()?, seconds, out),
         _ => unmapped::unmapped(seconds, out),
     };

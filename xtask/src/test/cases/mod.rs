@@ -12,6 +12,7 @@
 //! | [`objects`] | object caches under stress, and checks that notice injected faults |
 //! | [`kernel_map`] | areas of the kernel map, under each policy of flushing |
 //! | [`pageable`] | pageable memory, more of it than there is memory |
+//! | [`threads`] | threads, on one to eight CPUs |
 //! | [`count`] | marked regions run without a counter, too |
 //! | [`bpf`] | BPF programs count, and wrong ones are refused |
 //! | [`console`] | the monitor's commands, and wrong input |
@@ -45,6 +46,7 @@ mod product;
 mod protect;
 mod screen;
 mod soak;
+mod threads;
 
 use super::case::Case;
 
@@ -62,6 +64,7 @@ pub(crate) fn all(seed: u64) -> Vec<Case> {
         objects::cases(),
         kernel_map::cases(),
         pageable::cases(),
+        threads::cases(),
         count::cases(),
         machines::cases(),
         matrix::cases(),
