@@ -5,6 +5,7 @@ use rhumb_machine::{CpuId, IrqOff, impossible};
 use crate::kernel::Kernel;
 use crate::scheduler::{Reschedule, Scheduler};
 use crate::thread::Thread;
+use crate::timers::NEVER;
 use crate::tree::order;
 use crate::word::{Reason, Ticket};
 
@@ -69,11 +70,16 @@ impl<K: Kernel> Scheduler<K> {
         if balances {
             self.balance(irq_off);
         }
-        let first_ns = here.timers.first_ns();
+        let choose_ns = Some(here.choose_ns.get()).filter(|&choose_ns| choose_ns != NEVER);
+        let is_due = balances || choose_ns.is_some_and(|choose_ns| choose_ns <= now_ns);
+        // Where the CPU is to choose, it sets the time for the next choice then.
+        let alarms = [here.timers.first_ns(), choose_ns.filter(|_| !is_due)];
+        let alarm_ns = alarms.into_iter().flatten().min();
         // The alarm that has just come is over.
-        here.changes_alarm(first_ns);
-        self.kernel.set_alarm(first_ns, irq_off);
-        // The end of the slice is set again when the CPU has chosen.
-        self.act(Reschedule::Cpu(cpu), irq_off);
+        here.changes_alarm(alarm_ns);
+        self.kernel.set_alarm(alarm_ns, irq_off);
+        if is_due {
+            self.act(Reschedule::Cpu(cpu), irq_off);
+        }
     }
 }

@@ -4,14 +4,16 @@
 //! queue's virtual time is the mean of the threads' virtual times, by weight: where a perfectly shared CPU would have
 //! brought each. A thread's *lag* is how far it is behind that mean.
 //!
-//! A thread asks for one slice after the other. A request is eligible once the thread is not ahead of the mean, and its
-//! deadline is when a perfectly shared CPU would have served it. Of the eligible requests, the CPU serves that with the
-//! earliest deadline. Then no thread is ever further behind or ahead of its share than by one slice (Stoica and
+//! A thread asks for one slice after the other. A request is eligible once the mean has come to where the thread was as
+//! the request began, and stays eligible until it is served; its deadline is when a perfectly shared CPU would have served
+//! it. Of the eligible requests, the CPU serves that with the earliest deadline. So a thread that comes in between takes
+//! the CPU only by an earlier deadline, and the request that it interrupts goes on before later ones: no slice is cut into
+//! pieces. Of two equal requests, one that has begun goes first, and then the one that has waited longer. Then no thread is ever further behind or ahead of its share than by one slice (Stoica and
 //! Abdel-Wahab, "Earliest Eligible Virtual Deadline First", 1995, theorem 1). From this follows that no thread starves.
 //!
 //! ```text
-//!   tree by deadline, each node with the least virtual time below it: the first eligible one is on one path
-//!   mean = zero + sum / weight     sum = Σ wᵢ (vᵢ - zero)     v is eligible if (v - zero) weight <= sum
+//!   tree by deadline, each node with the earliest begin of a request below it: the first eligible one is on one path
+//!   mean = zero + sum / weight     sum = Σ wᵢ (vᵢ - zero)     b is eligible if (b - zero) weight <= sum     bᵢ <= vᵢ
 //! ```
 //!
 //! A thread that blocks takes its lag with it, so that neither sleeping nor waking gains or loses a share; a thread that
@@ -23,6 +25,7 @@
 
 use core::marker::PhantomData;
 
+use crate::list::End;
 use crate::policy::NORMAL_WEIGHT;
 use crate::thread::{Thread, ThreadHome};
 use crate::tree::{Node, Noded, Tree, order};
@@ -93,10 +96,10 @@ impl<K: ThreadHome> Fair<K> {
     }
 
     fn is_eligible(&self, thread: &Thread<K>) -> bool {
-        self.since_zero(thread.run.virtual_ns.get()) * i128::from(self.weight) <= self.sum
+        self.since_zero(thread.run.eligible_ns.get()) * i128::from(self.weight) <= self.sum
     }
 
-    /// Moves the zero point to the mean, where it is far behind, or where there is no thread.
+    /// Moves the zero point to the mean, where the mean has gone far from it.
     fn follow(&mut self) {
         let mean_ns = self.mean_ns();
         let by = self.since_zero(mean_ns);
@@ -123,7 +126,10 @@ impl<K: ThreadHome> Fair<K> {
             left_ns => left_ns.min(request_ns),
         };
         run.virtual_ns.set(virtual_ns);
-        run.deadline_ns.set(virtual_ns.wrapping_add(left_ns));
+        let deadline_ns = virtual_ns.wrapping_add(left_ns);
+        run.deadline_ns.set(deadline_ns);
+        run.eligible_ns.set(deadline_ns.wrapping_sub(request_ns));
+        run.has_begun.set(u64::from(left_ns < request_ns));
         run.residue.set(0);
         self.sum += self.since_zero(virtual_ns) * i128::from(weight);
         self.weight += weight;
@@ -152,9 +158,10 @@ impl<K: ThreadHome> Fair<K> {
 
     /// Puts a thread that is counted and does not run among those that wait.
     pub(crate) fn queue(&mut self, thread: &Thread<K>) -> bool {
-        let (deadline_ns, virtual_ns) = (thread.run.deadline_ns.get(), thread.run.virtual_ns.get());
+        let (deadline_ns, eligible_ns) = (thread.run.deadline_ns.get(), thread.run.eligible_ns.get());
+        let end = if thread.run.has_begun.get() == 1 { End::First } else { End::Last };
         // SAFETY: the last reference to a thread frees it only while it is in no tree.
-        unsafe { self.waiting.insert(thread, deadline_ns, virtual_ns) }
+        unsafe { self.waiting.insert_at(end, thread, deadline_ns, eligible_ns) }
     }
 
     /// Takes a thread from those that wait.
@@ -166,13 +173,19 @@ impl<K: ThreadHome> Fair<K> {
     pub(crate) fn choice(&self, running: Option<&Thread<K>>) -> Option<&Thread<K>> {
         let waiting = self.waiting.first_with(self.mean_ns());
         let Some(running) = running else {
-            // The mean is not before the least virtual time, so one is eligible where any waits. Rounding cannot change
+            // The mean is not before the least virtual time, nor that before its request began: one is eligible where any waits. Rounding cannot change
             // that: the mean is rounded down to a whole number, and virtual times are whole numbers.
             return waiting.or_else(|| self.waiting.first());
         };
         let waiting = waiting?;
-        let is_earlier = order(waiting.run.deadline_ns.get(), running.run.deadline_ns.get()).is_lt();
+        let by_deadline = order(waiting.run.deadline_ns.get(), running.run.deadline_ns.get());
+        let is_earlier = by_deadline.is_lt() || (by_deadline.is_eq() && running.run.has_begun.get() == 0);
         (is_earlier || !self.is_eligible(running)).then_some(waiting)
+    }
+
+    /// Notes that the CPU serves the request of a thread from now on.
+    pub(crate) fn begin(&self, thread: &Thread<K>) {
+        thread.run.has_begun.set(1);
     }
 
     /// Tells whether a thread that has come is served before the one that runs.
@@ -203,6 +216,8 @@ impl<K: ThreadHome> Fair<K> {
         // A thread that yields again and again gives up one request, and no later ones.
         let left_ns = (run.deadline_ns.get().wrapping_sub(virtual_ns) as i64).clamp(0, request_ns as i64);
         run.deadline_ns.set(virtual_ns.wrapping_add(left_ns as u64).wrapping_add(request_ns));
+        run.eligible_ns.set(virtual_ns);
+        run.has_begun.set(0);
     }
 
     /// Returns how long the thread that runs may go on until its request is over.

@@ -27,6 +27,8 @@ pub struct PerCpu<K: ThreadHome> {
     pub(crate) timers: Timers<K>,
     /// The time of the alarm, as the kernel was told last: this CPU's alone.
     alarm_ns: Number,
+    /// When this CPU is to choose anew, as it worked out when it chose last: this CPU's alone.
+    pub(crate) choose_ns: Number,
     /// Counts the CPUs with which this one has compared its load: this CPU's alone.
     pub(crate) balance_turn: Number,
     /// Counts the threads that this CPU has started: this CPU's alone.
@@ -51,6 +53,7 @@ impl<K: ThreadHome> PerCpu<K> {
                 queue: Lock::new(RunQueue::new(limits)),
                 timers: Timers::new(),
                 alarm_ns: Number::new(NEVER),
+                choose_ns: Number::new(NEVER),
                 balance_turn: Number::new(0),
                 starts: Number::new(0),
                 load: PublishedLoad(AtomicU64::new(0)),

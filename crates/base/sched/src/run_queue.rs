@@ -266,6 +266,9 @@ impl<K: ThreadHome> RunQueue<K> {
         } else if next.run.slice_left_ns.get() == 0 {
             next.run.slice_left_ns.set(self.limits.round_robin_ns);
         }
+        if let Policy::Fair(_) = next.run.policy() {
+            self.fair.begin(next);
+        }
         self.running.set(Some(next.into()));
         Some(next)
     }

@@ -23,6 +23,7 @@ use crate::per_cpu::PerCpu;
 use crate::policy::Policy;
 use crate::run_queue::Why;
 use crate::thread::{Thread, ThreadRef, at};
+use crate::timers::NEVER;
 use crate::word::{Reason, Settled, State, Ticket, Wake};
 
 /// One word of a set of CPUs, on a line of its own.
@@ -332,7 +333,9 @@ impl<K: Kernel> Scheduler<K> {
             self.end_idle(cpu);
         }
         let preempted = (stays && next != Some(from)).then_some(thread).filter(|thread| !thread.is_idle());
-        let alarms = [queue.next_ns(now_ns, preempted), here.timers.first_ns()];
+        let choose_ns = queue.next_ns(now_ns, preempted);
+        here.choose_ns.set(choose_ns.unwrap_or(NEVER));
+        let alarms = [choose_ns, here.timers.first_ns()];
         let alarm_ns = alarms.into_iter().flatten().min();
         here.publish(&queue);
         drop(queue);

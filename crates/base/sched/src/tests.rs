@@ -13,6 +13,8 @@ mod shares;
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) mod sim;
 #[cfg(not(any(loom, shuttle)))]
+mod sly;
+#[cfg(not(any(loom, shuttle)))]
 mod urgent;
 #[cfg(all(rhumb_counted, not(any(loom, shuttle))))]
 mod visits;

@@ -67,6 +67,10 @@ pub(crate) struct Run<K: ThreadHome> {
     pub(crate) virtual_ns: Number,
     /// The virtual time by which its present request is to be served.
     pub(crate) deadline_ns: Number,
+    /// The virtual time from which its present request is eligible: when the request began.
+    pub(crate) eligible_ns: Number,
+    /// 1 once the CPU has begun to serve its present request.
+    pub(crate) has_begun: Number,
     /// The share of a nanosecond of virtual time that is not in `virtual_ns` yet, in units of one by the weight.
     pub(crate) residue: Number,
     /// While no queue counts it: how far it was behind its share when it left, in virtual time. An `i64`.
@@ -89,6 +93,8 @@ impl<K: ThreadHome> Run<K> {
             is_counted: Number::new(0),
             virtual_ns: Number::new(0),
             deadline_ns: Number::new(0),
+            eligible_ns: Number::new(0),
+            has_begun: Number::new(0),
             residue: Number::new(0),
             lag_ns: Number::new(0),
             request_left_ns: Number::new(0),

@@ -4,7 +4,8 @@
 //! high (Adelson-Velsky and Landis, 1962). 2^32 threads would be 46 levels. Each step visits one path from the root, so
 //! its time, and the depth of its recursion, have that bound however the items come and go.
 //!
-//! Items are in the order of their keys, and items of one key in the order in which they came. Keys are compared by
+//! Items are in the order of their keys, and items of one key in the order in which they came, but for those that are put
+//! before them. Keys are compared by
 //! their difference, so they may wrap, as long as those in one tree differ by less than 2^63. Each item also has a
 //! value, and each node knows the least value below it. By that, [`Tree::first_with`] finds the first item whose value
 //! is small enough on one path.
@@ -17,6 +18,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use crate::field::{Number, Place};
+use crate::list::End;
 
 /// The node of items of type [`Noded::Item`] for one kind of tree.
 pub(crate) trait Noded {
@@ -87,15 +89,17 @@ type Root<N> = Option<NonNull<<N as Noded>::Item>>;
 /// A search tree of items. It does not move while it has any.
 pub(crate) struct Tree<N: Noded> {
     root: Place<N::Item>,
+    /// How many items came behind those of their key, and how many before them.
     turns: Number,
+    turns_before: Number,
     length: Number,
     _noded: PhantomData<fn() -> N>,
 }
 
 impl<N: Noded> Tree<N> {
     pub(crate) const fn new() -> Self {
-        let (turns, length) = (Number::new(0), Number::new(0));
-        Self { root: Place::nowhere(), turns, length, _noded: PhantomData }
+        let (turns, turns_before, length) = (Number::new(0), Number::new(0), Number::new(0));
+        Self { root: Place::nowhere(), turns, turns_before, length, _noded: PhantomData }
     }
 
     fn name(&self) -> u64 {
@@ -130,14 +134,32 @@ impl<N: Noded> Tree<N> {
     /// # Safety
     /// The item is not moved or freed before it has been taken out of the tree again.
     pub(crate) unsafe fn insert(&self, item: &N::Item, key: u64, value: u64) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.insert_at(End::Last, item, key, value) }
+    }
+
+    /// Does as [`Tree::insert`], and puts the item before or behind those with its key.
+    ///
+    /// # Safety
+    /// As for [`Tree::insert`].
+    pub(crate) unsafe fn insert_at(&self, end: End, item: &N::Item, key: u64, value: u64) -> bool {
         let node = N::node(item);
         if !node.tree.claim(self.name()) {
             return false;
         }
         node.key.set(key);
         node.value.set(value);
-        node.turn.set(self.turns.get());
-        self.turns.add(1);
+        let turn = match end {
+            End::First => {
+                self.turns_before.add(1);
+                self.turns_before.get().wrapping_neg()
+            }
+            End::Last => {
+                self.turns.add(1);
+                self.turns.get()
+            }
+        };
+        node.turn.set(turn);
         node.left.set(None);
         node.right.set(None);
         let place = NonNull::from(item);

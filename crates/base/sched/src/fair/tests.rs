@@ -16,9 +16,11 @@ struct Row {
     weight: i128,
     virtual_ns: i128,
     deadline_ns: i128,
+    eligible_ns: i128,
+    has_begun: bool,
     residue: i128,
     /// When it was put among those that wait; `None` for the one that runs.
-    turn: Option<usize>,
+    turn: Option<i64>,
 }
 
 #[derive(Default)]
@@ -26,7 +28,7 @@ struct Model {
     rows: Vec<Row>,
     /// The mean when the last thread left.
     left_at_ns: i128,
-    turns: usize,
+    turns: i64,
 }
 
 impl Model {
@@ -47,13 +49,16 @@ impl Model {
         }
         let virtual_ns = self.mean_ns() - lag_ns;
         let left_ns = if left_ns == 0 { request_ns } else { left_ns.min(request_ns) };
-        let turn = Some(self.turns);
         self.turns += 1;
+        let has_begun = left_ns < request_ns;
+        let turn = Some(if has_begun { -self.turns } else { self.turns });
         self.rows.push(Row {
             thread,
             weight,
             virtual_ns,
             deadline_ns: virtual_ns + left_ns,
+            eligible_ns: virtual_ns + left_ns - request_ns,
+            has_begun,
             residue: 0,
             turn,
         });
@@ -81,25 +86,28 @@ impl Model {
         row.residue = scaled % row.weight;
         if row.virtual_ns >= row.deadline_ns {
             row.deadline_ns = row.virtual_ns + i128::from(virtual_of(SLICE_NS, 0, row.weight as u64).0);
+            (row.eligible_ns, row.has_begun) = (row.virtual_ns, false);
         }
     }
 
     /// Returns the thread to serve: of the eligible ones that with the earliest deadline, the one that runs before
-    /// others, and others in the order in which they came.
+    /// others if its request has begun and behind them otherwise, and others whose requests have begun before those
+    /// that have waited longer.
     fn choice(&self) -> Option<usize> {
         let mean_ns = self.mean_ns();
-        let eligible = self.rows.iter().filter(|row| row.virtual_ns <= mean_ns);
-        eligible.min_by_key(|row| (row.deadline_ns, row.turn)).map(|row| row.thread)
+        let eligible = self.rows.iter().filter(|row| row.eligible_ns <= mean_ns);
+        let place = |row: &&Row| (row.deadline_ns, row.turn.is_none() && !row.has_begun, row.turn);
+        eligible.min_by_key(place).map(|row| row.thread)
     }
 
     /// Makes `thread` the one that runs.
     fn run(&mut self, thread: Option<usize>) {
         for row in &mut self.rows {
             if Some(row.thread) == thread {
-                row.turn = None;
+                (row.turn, row.has_begun) = (None, true);
             } else if row.turn.is_none() {
-                row.turn = Some(self.turns);
                 self.turns += 1;
+                row.turn = Some(if row.has_begun { -self.turns } else { self.turns });
             }
         }
     }
@@ -161,6 +169,9 @@ proptest! {
                             prop_assert!(fair.unqueue(&threads[chosen]));
                         }
                         running = chosen;
+                    }
+                    if let Some(running) = running {
+                        fair.begin(&threads[running]);
                     }
                     model.run(chosen);
                     prop_assert_eq!(running, model.running());

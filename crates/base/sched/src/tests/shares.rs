@@ -1,10 +1,14 @@
 //! Shares of fair threads, priorities of real-time ones, and the limit between them.
 
-use proptest::prelude::*;
+use core::sync::atomic::Ordering::SeqCst;
 use std::vec::Vec;
+
+use proptest::prelude::*;
+use rhumb_machine::Machine;
 
 use crate::run_queue::Why;
 use crate::tests::sim::Sim;
+use crate::tests::world::be;
 use crate::{Limits, Nice, Policy, Priority, State, Turns};
 
 const MS: u64 = 1_000_000;
@@ -184,4 +188,79 @@ fn an_affinity_is_kept_on_64_cpus() {
     sim.run(100 * MS, |_| {});
     assert!((0..64).all(|thread| sim.ran_ns(thread) == 100 * MS));
     sim.validate();
+}
+
+/// Two equal threads take turns of one slice each.
+#[test]
+fn equal_threads_take_turns_of_a_slice() {
+    for count in [2, 3] {
+        let mut sim = Sim::new(1, Limits { balance_ns: u64::MAX, ..Limits::USUAL });
+        (0..count).for_each(|_| {
+            sim.start(fair(0));
+        });
+        let (mut last, mut began, mut turns) = (sim.running(0), 0, Vec::new());
+        sim.run(1_000 * MS, |sim| {
+            if sim.running(0) != last {
+                turns.push(sim.now_ns() - began);
+                (last, began) = (sim.running(0), sim.now_ns());
+            }
+        });
+        assert!(turns.len() >= 300 && turns.iter().all(|&turn| turn == SLICE_NS), "{turns:?}");
+    }
+}
+
+/// A thread that sleeps for short times cuts no slice of the others: when it has run, the one that ran before goes on.
+#[test]
+fn a_sleeper_does_not_cut_the_slices_of_others() {
+    for period in [1_000_000, 100_000, 10_000] {
+        let mut sim = Sim::new(1, Limits::USUAL);
+        let sleeper = sim.start(fair(0));
+        let hogs = [sim.start(fair(0)), sim.start(fair(0))];
+        let sleep = |sim: &Sim| {
+            if sim.running(0) != Some(sleeper) {
+                return;
+            }
+            be(0);
+            let thread = &sim.threads[sleeper];
+            let ticket = thread.word.prepare();
+            let guard = sim.rig.world.irq_off();
+            sim.rig.scheduler.set_timer(thread, ticket, sim.now_ns() + period, guard.irq_off());
+            drop(guard);
+            sim.choose(0, Why::Block);
+        };
+        while sim.running(0) != Some(sleeper) {
+            sim.choose(0, Why::Yield);
+        }
+        sleep(&sim);
+        let (mut last, mut changes) = (None, 0);
+        sim.run(sim.now_ns() + 1_000 * MS, |sim| {
+            sleep(sim);
+            let running = sim.running(0).filter(|running| hogs.contains(running));
+            if running.is_some() && running != last {
+                (last, changes) = (running, changes + 1);
+            }
+        });
+        assert!(
+            changes <= 1_000 / 3 + 2,
+            "{changes} changes in a second, beside one that sleeps {period} ns"
+        );
+    }
+}
+
+/// A time-out that is over makes the CPU choose only where it matters: the thread that runs goes on.
+#[test]
+fn an_alarm_for_another_thread_asks_for_no_choice() {
+    let mut sim = Sim::new(1, Limits { balance_ns: u64::MAX, ..Limits::USUAL });
+    (0..2).for_each(|_| {
+        sim.start(fair(0));
+    });
+    let before = sim.rig.world.interrupts.load(SeqCst);
+    be(0);
+    let at_ns = sim.rig.world.alarm_ns(0);
+    for _ in 0..10 {
+        let guard = sim.rig.world.irq_off();
+        sim.rig.scheduler.alarm(guard.irq_off());
+    }
+    assert_eq!(sim.rig.world.interrupts.load(SeqCst), before, "the slice is not over");
+    assert_eq!(sim.rig.world.alarm_ns(0), at_ns, "and ends when it was to");
 }
