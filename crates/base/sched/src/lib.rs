@@ -21,6 +21,7 @@
 //! | [`switch`] | where a thread gives its CPU away |
 //! | `timers` | the time-outs of a CPU |
 //! | [`wait`] | [`WaitQueue`]: waiting, sleeping, joining |
+//! | `cancel` | ending a wait of another thread |
 //! | [`condition`] | [`Condition`], [`Semaphore`]: waiting beside a mutex, and for permits |
 //! | [`mutex`], `inherit` | [`Mutex`]: a lock for which threads sleep, with priority inheritance |
 //!
@@ -44,6 +45,7 @@ extern crate std;
 
 mod alarm;
 mod balance;
+mod cancel;
 pub mod condition;
 mod fair;
 mod field;

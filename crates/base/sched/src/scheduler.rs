@@ -196,14 +196,6 @@ impl<K: Kernel> Scheduler<K> {
         }
     }
 
-    /// Ends the present wait of a thread, which is told so, and says whether it waited: to end a thread that should wait
-    /// no longer.
-    pub fn cancel(&self, thread: &Thread<K>) -> bool {
-        let guard = self.kernel.irq_off();
-        let Some(ticket) = thread.word.ticket() else { return false };
-        self.wake(thread, ticket, Reason::Cancelled, guard.irq_off())
-    }
-
     /// Puts a thread that is ready, that no queue has, and that belongs to the caller, into a queue.
     pub(crate) fn enqueue(&self, thread: &Thread<K>, irq_off: IrqOff<'_>) -> Reschedule {
         self.enqueue_at(thread, self.place(thread, irq_off.pinned()), irq_off)

@@ -30,12 +30,19 @@ impl<K: Kernel> Scheduler<K> {
         if !self.kernel.may_switch() {
             return Err(CannotSwitch);
         }
+        let mut waits = false;
         let cpu = self.kernel.irq_save();
         let switch = {
             // SAFETY: interrupts are off on this CPU since `irq_save`, and the token ends with this block.
             let irq_off = unsafe { IrqOff::assume_on(cpu, self.kernel.identity()) };
             match self.running(irq_off) {
-                Some(thread) => Ok(step(thread, irq_off).and_then(|why| self.decide(why, irq_off))),
+                Some(thread) => Ok(step(thread, irq_off).and_then(|why| {
+                    waits = why == Why::Block;
+                    if waits {
+                        self.heed_cancel(thread, irq_off);
+                    }
+                    self.decide(why, irq_off)
+                })),
                 None => Err(CannotSwitch),
             }
         };
@@ -50,6 +57,9 @@ impl<K: Kernel> Scheduler<K> {
             let irq_off = unsafe { IrqOff::assume_on(cpu, self.kernel.identity()) };
             self.settle(irq_off);
             if let (Ok(_), Some(thread)) = (&switch, self.running(irq_off)) {
+                if waits {
+                    self.tell_cancel(thread);
+                }
                 after(thread, irq_off);
             }
         }

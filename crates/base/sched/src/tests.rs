@@ -5,6 +5,8 @@ mod bad_input;
 #[cfg(not(any(loom, shuttle)))]
 mod balancing;
 #[cfg(not(any(loom, shuttle)))]
+mod cancelling;
+#[cfg(not(any(loom, shuttle)))]
 mod hosted;
 #[cfg(shuttle)]
 mod models;

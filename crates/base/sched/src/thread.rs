@@ -152,6 +152,8 @@ pub struct Thread<K: ThreadHome> {
     pub(crate) holds: Number,
     /// Those that wait for its end.
     pub(crate) joiners: WaitQueue<K>,
+    /// Whether it was cancelled, and has not been told so yet.
+    pub(crate) is_cancelled: AtomicBool,
     result: AtomicU64,
     has_result: AtomicBool,
     affinity: [AtomicU64; WORDS],
@@ -327,6 +329,7 @@ impl<K: ThreadHome> ThreadRef<K> {
             contended: Tree::new(),
             holds: Number::new(0),
             joiners: WaitQueue::new(),
+            is_cancelled: AtomicBool::new(false),
             result: AtomicU64::new(0),
             has_result: AtomicBool::new(false),
             affinity: core::array::from_fn(|word| {
