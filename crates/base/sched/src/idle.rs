@@ -17,8 +17,9 @@ pub enum Idle {
 }
 
 impl<K: Kernel> Scheduler<K> {
-    /// Takes a thread from a CPU nearby, or says that this CPU is about to halt, so that threads come here first. Interrupts stay off until the CPU halts: a
-    /// thread that comes meanwhile is announced by an interrupt, which ends the halt.
+    /// Takes a thread from a CPU nearby, or says that this CPU is about to halt, so that threads come here first.
+    /// Interrupts stay off until the CPU halts, which turns them on in the same step: a thread that comes meanwhile is
+    /// announced by an interrupt, which ends the halt.
     pub fn begin_idle(&self, irq_off: IrqOff<'_>) -> Idle {
         let cpu = self.kernel.cpu_of(irq_off.pinned());
         if self.is_wanted(irq_off) || self.pull(irq_off) {
