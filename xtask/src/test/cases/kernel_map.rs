@@ -19,8 +19,9 @@ pub(crate) fn cases() -> Vec<Case> {
             text("the page tables say the same"),
             text("every structure is sound"),
             text(format!("waiting for a flush ({policy})")),
-            // Boot's areas, and those that other CPUs were given.
-            lines(16, "kernel_stacks pages="),
+            // Of each of four CPUs, that on which it came up, four for interrupts, and the idle thread's; and that of the
+            // boot CPU's worker.
+            lines(25, "kernel_stacks pages="),
             text("CPU 3 machine-check stack"),
             text("phys=0x00000000fee00000 ioremap"),
         ])
@@ -46,10 +47,10 @@ pub(crate) fn cases() -> Vec<Case> {
         moves("/high-memory", "directmap_limit=256M"),
         moves("/protected", "protect_tables=window kmap_flush=eager"),
         case("selftest", "", "lazy"),
-        // Two CPUs on each node, whose stacks are there.
+        // Two CPUs on each node, whose stacks are there, and the boot CPU's worker.
         case("eager", "kmap_flush=eager", "eager")
             .nodes(2)
-            .expect([lines(2, "pages=32 vmalloc N0=32"), lines(2, "pages=32 vmalloc N1=32")]),
+            .expect([lines(3, "pages=32 vmalloc N0=32"), lines(2, "pages=32 vmalloc N1=32")]),
         case("batched/5-levels", "kmap_flush=batched la57 nogbpages", "batched"),
         case("protected/windows", "protect_tables=window", "lazy"),
         case("protected/keys", "protect_tables=pks", "lazy").memory(MemorySize::mib(256)),

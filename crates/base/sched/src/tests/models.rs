@@ -72,9 +72,9 @@ fn a_wait_is_ended_while_the_cpu_leaves_the_thread() {
     });
 }
 
-/// Two CPUs end one wait: one of them succeeds, and the thread becomes ready once.
+/// Two CPUs cancel a thread: one of them ends its wait, and the thread becomes ready once.
 #[test]
-fn two_wake_ups_end_one_wait_once() {
+fn two_cancels_end_a_wait() {
     check(2_000, || {
         let rig = rig(2);
         let ended = Arc::new(AtomicUsize::new(0));
@@ -95,7 +95,9 @@ fn two_wake_ups_end_one_wait_once() {
             threads.push((waiter, host));
             threads
         });
-        assert_eq!(ended.load(SeqCst), 1);
+        // The second one is kept for the next wait, if it comes after the thread was told of the first and before it ends.
+        let ended = ended.load(SeqCst);
+        assert!((1..=2).contains(&ended), "{ended}");
     });
 }
 
