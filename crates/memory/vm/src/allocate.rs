@@ -1,17 +1,15 @@
 //! Allocating addresses: a search for empty pages, and words that say what they are.
 
 use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange, impossible};
-use rhumb_pagetable::levels::span_bytes;
-use rhumb_pagetable::{Access, ENTRIES, Entry, TableChain, TableMemory};
+use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
 
 use crate::error::{Resource, VmError};
-use crate::map::{Map, Place};
+use crate::fill::{Words, run_length};
+use crate::map::Map;
 use crate::space::Space;
 use crate::word::{Inherit, Marks, Protection, Word};
 
 const PAGE: u64 = PageSize::Size4K.bytes();
-/// The highest level at which a word stands for all the pages that its entry spans.
-const MOST_LEVEL: u8 = 3;
 
 /// A request for memory that reads as zeroes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -216,110 +214,8 @@ impl<S: Space> Map<S> {
             tables.write_run(place.table, place.index, word.0, 0, count);
             return Ok(());
         }
-        let guard = self.space.machine().pin();
-        let pinned = guard.pinned();
-        let missing = self.survey(range)?;
-        self.account.take(Resource::Addresses, pages).map_err(VmError::Limit)?;
-        match self.take_tables(pinned, missing) {
-            Ok(mut chain) => {
-                self.fill(range, word, &mut chain);
-                if !chain.is_empty() {
-                    self.return_tables(pinned, chain);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                self.account.give(Resource::Addresses, pages);
-                Err(error)
-            }
-        }
-    }
-
-    /// Returns how many tables are missing for words in all of `range`.
-    ///
-    /// # Errors
-    /// [`VmError::Occupied`]: a page is not empty.
-    pub(crate) fn survey(&self, range: VirtRange) -> Result<u64, VmError> {
-        let tables = self.space.tables();
-        let mut missing = 0;
-        let mut at = range.start();
-        while at < range.end() {
-            let place = self.place(&tables, at);
-            if place.level == 1 {
-                let count = run_length(&place, range.end());
-                self.check_empty(&tables, &place, count)?;
-                at = at.plus(count as u64 * PAGE);
-                continue;
-            }
-            if !place.word(&tables).is_empty() {
-                return Err(VmError::Occupied(at));
-            }
-            let last = VirtAddr::new((place.at.get() + (place.bytes() - 1)).min(range.end().get() - 1));
-            missing += tables_below(place.level, at.get(), last.get());
-            at = last.plus(1);
-        }
-        Ok(missing)
-    }
-
-    /// Checks that the words of a table from `place` on are empty.
-    fn check_empty(&self, tables: &S::Tables, place: &Place, count: usize) -> Result<(), VmError> {
-        match (0..count).find(|page| tables.read(place.table, place.index + page) != Entry::EMPTY) {
-            Some(page) => Err(VmError::Occupied(place.at.plus(page as u64 * PAGE))),
-            None => Ok(()),
-        }
-    }
-
-    /// Writes a word for all of `range`, which is empty, with tables from `chain`. The caller holds the lanes.
-    pub(crate) fn fill(&self, range: VirtRange, word: Word, chain: &mut TableChain) {
-        let privilege = self.space.attributes(Access::ReadOnly).privilege;
-        let mut tables = self.space.tables();
-        let mut at = range.start();
-        while at < range.end() {
-            let place = self.place(&tables, at);
-            if place.level == 1 {
-                let count = run_length(&place, range.end());
-                self.note_used(&mut tables, &place, count);
-                tables.write_run(place.table, place.index, word.0, 0, count);
-                at = at.plus(count as u64 * PAGE);
-            } else if place.level <= MOST_LEVEL && place.at == at && place.bytes() <= range.end().since(at) {
-                self.note_used(&mut tables, &place, 1);
-                tables.write(place.table, place.index, word.0);
-                at = at.plus(place.bytes());
-            } else if let Some(table) = chain.pop(&mut tables) {
-                self.note_used(&mut tables, &place, 1);
-                tables.write(place.table, place.index, Entry::table(table, privilege));
-            } else {
-                return impossible!("the tables of {range} were counted");
-            }
-        }
+        self.prepare(range, 0, |act| act(range, Words::Fresh))?;
+        self.fill(range, word);
+        Ok(())
     }
 }
-
-/// Returns how many words of a table of level 1 lie between `place` and `end`.
-pub(crate) fn run_length(place: &Place, end: VirtAddr) -> usize {
-    ((end.since(place.at) / PAGE) as usize).min(ENTRIES - place.index)
-}
-
-/// Returns how many tables it takes to give the addresses from `first` to `last`, which are below one empty entry of
-/// `level`, words of their own.
-fn tables_below(level: u8, first: u64, last: u64) -> u64 {
-    let offset = span_bytes(level) - 1;
-    if level == 1 || level <= MOST_LEVEL && first & offset == 0 && last & offset == offset {
-        return 0;
-    }
-    let below = span_bytes(level - 1);
-    if level - 1 > MOST_LEVEL {
-        let entries = first / below..=last / below;
-        let part =
-            |entry| tables_below(level - 1, first.max(entry * below), last.min(entry * below + below - 1));
-        return 1 + entries.map(part).sum::<u64>();
-    }
-    // Those in between are whole, and take none.
-    let end_of_first = last.min(first | (below - 1));
-    let start_of_last = last & !(below - 1);
-    let at_end = if start_of_last > first { tables_below(level - 1, start_of_last, last) } else { 0 };
-    1 + tables_below(level - 1, first, end_of_first) + at_end
-}
-
-#[cfg(test)]
-mod tests;

@@ -15,8 +15,9 @@ use rhumb_machine::{Machine, PageSize, Pinned, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::TableMemory;
 use rhumb_pagetable::flush::Unflushed;
 
-use crate::allocate::{Allocation, run_length};
-use crate::error::{Resource, VmError};
+use crate::allocate::Allocation;
+use crate::error::VmError;
+use crate::fill::{Words, run_length};
 use crate::gone::Gone;
 use crate::items::{Item, Items};
 use crate::map::{Map, Place};
@@ -79,6 +80,33 @@ impl<M: Machine> MapCopy<M> {
     /// Returns how many of its pages have a frame.
     pub const fn resident_pages(&self) -> u64 {
         self.resident
+    }
+
+    /// Calls `act` for each run of fresh pages and for each run of others, if the copy's first page is at `start`.
+    fn for_each_part(&self, start: VirtAddr, act: &mut dyn FnMut(VirtRange, Words)) {
+        let (mut start, mut pages, mut words) = (start, 0, Words::Fresh);
+        self.items.for_each(|item| {
+            let (more, kind) = match item {
+                Item::Fresh { pages } => (pages, Words::Fresh),
+                Item::Named { .. } | Item::Page { .. } => (1, Words::OfPages),
+            };
+            // Fresh pages get words item by item, as large ones as the item allows.
+            if kind != words || kind == Words::Fresh {
+                if let Some(part) = VirtRange::of_length(start, pages * PAGE)
+                    && pages > 0
+                {
+                    act(part, words);
+                }
+                start = start.plus(pages * PAGE);
+                (pages, words) = (0, kind);
+            }
+            pages += more;
+        });
+        if let Some(part) = VirtRange::of_length(start, pages * PAGE)
+            && pages > 0
+        {
+            act(part, words);
+        }
     }
 
     pub(crate) fn add(&mut self, item: Item) {
@@ -286,21 +314,7 @@ impl<S: Space> Map<S> {
 
     /// Gives the pages of `range`, whose lanes the caller holds, the contents of a copy.
     fn enter_copy(&self, range: VirtRange, copy: &MapCopy<S::Machine>, marks: Marks) -> Result<(), VmError> {
-        let guard = self.space.machine().pin();
-        let pinned = guard.pinned();
-        // A table for each 2 MiB, because pages with frames have words of their own.
-        let last = VirtAddr::new(range.end().get() - 1);
-        let large = PageSize::Size2M.bytes();
-        let most = self.survey(range)? + last.get() / large - range.start().get() / large + 1;
-        self.account.take(Resource::Addresses, copy.pages).map_err(VmError::Limit)?;
-        if let Err(limit) = self.account.take(Resource::Resident, copy.resident) {
-            self.account.give(Resource::Addresses, copy.pages);
-            return Err(VmError::Limit(limit));
-        }
-        let mut chain = self.take_tables(pinned, most).inspect_err(|_| {
-            self.account.give(Resource::Addresses, copy.pages);
-            self.account.give(Resource::Resident, copy.resident);
-        })?;
+        self.prepare(range, copy.resident, |act| copy.for_each_part(range.start(), act))?;
         let mut at = range.start();
         copy.items.for_each(|item| {
             let (pages, word) = match item {
@@ -312,11 +326,10 @@ impl<S: Space> Map<S> {
                 Item::Page { pfn } => (1, self.word_of(pfn, marks.shared())),
             };
             if let Some(part) = VirtRange::of_length(at, pages * PAGE) {
-                self.fill(part, word, &mut chain);
+                self.fill(part, word);
             }
             at = at.plus(pages * PAGE);
         });
-        self.return_tables(pinned, chain);
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
 //! Memory of devices: frames that no allocator has, at addresses of a map.
 
-use rhumb_machine::{Machine, PageSize, Pfn, PfnRange, VirtAddr, VirtRange};
+use rhumb_machine::{PageSize, Pfn, PfnRange, VirtRange};
 use rhumb_pagetable::CacheMode;
 
 use crate::allocate::Allocation;
-use crate::error::{Resource, VmError};
+use crate::error::VmError;
+use crate::fill::Words;
 use crate::map::Map;
 use crate::space::Space;
 use crate::word::{DeviceCache, Marks};
@@ -61,23 +62,12 @@ impl<S: Space> Map<S> {
     }
 
     fn enter_device(&self, range: VirtRange, first: Pfn, marks: Marks) -> Result<(), VmError> {
-        let guard = self.space.machine().pin();
-        let pages = range.bytes() / PAGE;
-        // A table for each 2 MiB, because each page has a word of its own.
-        let last = VirtAddr::new(range.end().get() - 1);
-        let large = PageSize::Size2M.bytes();
-        let most = self.survey(range)? + last.get() / large - range.start().get() / large + 1;
-        self.account.take(Resource::Addresses, pages).map_err(VmError::Limit)?;
-        let mut chain = self
-            .take_tables(guard.pinned(), most)
-            .inspect_err(|_| self.account.give(Resource::Addresses, pages))?;
-        for page in 0..pages {
-            let word = self.word_of(first.plus(page), marks);
+        self.prepare(range, 0, |act| act(range, Words::OfPages))?;
+        for page in 0..range.bytes() / PAGE {
             if let Some(part) = VirtRange::of_length(range.start().plus(page * PAGE), PAGE) {
-                self.fill(part, word, &mut chain);
+                self.fill(part, self.word_of(first.plus(page), marks));
             }
         }
-        self.return_tables(guard.pinned(), chain);
         Ok(())
     }
 }

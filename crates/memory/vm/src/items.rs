@@ -88,9 +88,17 @@ impl<M: Machine> Items<M> {
         self.room += PER_NODE;
     }
 
-    /// Adds an item. The list holds the frame of a page from here on.
+    /// Adds an item. The list holds the frame of a page from here on. Fresh pages join those before them, so that a run of
+    /// them is one item, and gets words as large as its place allows.
     pub(crate) fn push(&mut self, item: Item) -> Result<(), Full> {
         let mut node = self.current.ok_or(Full)?;
+        if let Item::Fresh { pages } = item
+            && self.count > 0
+            && let Item::Fresh { pages: before } = Item::of(self.word(node, self.in_current).load())
+        {
+            self.word(node, self.in_current).store(Item::Fresh { pages: before + pages }.entry());
+            return Ok(());
+        }
         if self.in_current == PER_NODE {
             node = self.next(node).ok_or(Full)?;
             (self.current, self.in_current) = (Some(node), 0);

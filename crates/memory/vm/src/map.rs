@@ -86,6 +86,11 @@ impl Place {
         }
     }
 
+    /// Tells whether the pages from `at` up to `end` are all of the entry's, or more.
+    pub(crate) fn is_whole(&self, at: VirtAddr, end: VirtAddr) -> bool {
+        self.at == at && self.bytes() <= end.since(at)
+    }
+
     pub(crate) const fn pages(&self) -> u64 {
         self.bytes() / PageSize::Size4K.bytes()
     }

@@ -11,9 +11,9 @@ use rhumb_frames::{AllocError, Frame};
 use rhumb_machine::{Machine, PageSize, Pfn, Pinned, VirtAddr, VirtRange};
 use rhumb_pagetable::{ENTRIES, TableMemory};
 
-use crate::allocate::run_length;
 use crate::copy::MapCopy;
 use crate::error::VmError;
+use crate::fill::run_length;
 use crate::items::Item;
 use crate::map::{Map, Place};
 use crate::share;

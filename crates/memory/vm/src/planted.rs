@@ -13,4 +13,6 @@ pub enum Fault {
     NoFlushOfRights,
     /// A fault does not look whether the word has changed while it asked for a frame.
     StaleLook,
+    /// A table that a range takes is not counted.
+    TableNotCounted,
 }

@@ -6,8 +6,8 @@ use rhumb_machine::{PageSize, Pfn, VirtAddr, VirtRange};
 use rhumb_pagetable::flush::Unflushed;
 use rhumb_pagetable::{Entry, TableEntry, TableMemory, bits};
 
-use crate::allocate::run_length;
 use crate::error::VmError;
+use crate::fill::run_length;
 use crate::gone::Gone;
 use crate::map::{Map, Place};
 use crate::planted::{self, Fault};

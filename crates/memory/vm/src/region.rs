@@ -3,7 +3,7 @@
 use rhumb_machine::{PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::TableMemory;
 
-use crate::allocate::run_length;
+use crate::fill::run_length;
 use crate::map::Map;
 use crate::space::Space;
 use crate::word::{Inherit, Marks, Protection, State, Word};

@@ -4,8 +4,8 @@ use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange, impossible};
 use rhumb_pagetable::flush::Unflushed;
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory};
 
-use crate::allocate::run_length;
 use crate::error::{Resource, VmError};
+use crate::fill::run_length;
 use crate::gone::{Gone, GoneKey, GoneTable};
 use crate::hint::Hint;
 use crate::map::{Map, Place};

@@ -4,8 +4,8 @@ use rhumb_machine::{PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::TableMemory;
 use rhumb_pagetable::flush::Unflushed;
 
-use crate::allocate::run_length;
 use crate::error::{FaultError, Resource, VmError};
+use crate::fill::run_length;
 use crate::gone::Gone;
 use crate::map::{Map, Place};
 use crate::space::Space;

@@ -8,4 +8,5 @@ mod limits;
 mod model;
 mod parallel;
 mod planted;
+mod values;
 mod world;
