@@ -291,8 +291,9 @@ impl<S: Space> Map<S> {
     /// Puts a copy into the map, where `request` says and with its marks. The pages of the request are the copy's.
     ///
     /// # Errors
-    /// [`Refused`]: those of [`Map::allocate`], [`VmError::Limit`] of resident pages, and [`VmError::NotShared`] for
-    /// [`Inherit::Share`](crate::Inherit::Share) of pages that are not shared; the copy comes back.
+    /// [`Refused`]: those of [`Map::allocate`], [`VmError::Limit`] of resident pages, [`VmError::OtherFrames`] for a copy
+    /// of a map that has another allocator, and [`VmError::NotShared`] for [`Inherit::Share`](crate::Inherit::Share) of
+    /// pages that are not shared; the copy comes back.
     #[expect(clippy::result_large_err, reason = "the copy comes back")]
     pub fn put(
         &self,
@@ -300,6 +301,9 @@ impl<S: Space> Map<S> {
         copy: MapCopy<S::Machine>,
     ) -> Result<VirtRange, Refused<S::Machine>> {
         let request = request.of_pages(copy.pages);
+        if !core::ptr::eq(copy.items.frames(), self.space.frames()) {
+            return Err(Refused { copy, error: VmError::OtherFrames });
+        }
         if request.is_for_sharing() && copy.named < copy.pages {
             return Err(Refused { copy, error: VmError::NotShared });
         }

@@ -32,6 +32,8 @@ pub enum VmError {
     TooManySharers,
     /// A copy has pages that are not shared, of which there is no second value.
     NotShared,
+    /// A copy, or the space of a fork, has frames of another allocator than the map.
+    OtherFrames,
     /// There is no frame for a page or a table.
     NoFrame(AllocError),
 }
@@ -99,6 +101,7 @@ impl fmt::Display for VmError {
             Self::NoRoom(pages) => write!(f, "no {pages} empty pages lie side by side"),
             Self::Limit(resource) => write!(f, "the map has all the {resource} that its limit allows"),
             Self::NotShared => f.write_str("the copy has pages that are one holder's"),
+            Self::OtherFrames => f.write_str("the frames are those of another allocator"),
             Self::TooManySharers => f.write_str("a page is shared by as many as can be counted"),
             Self::NoFrame(error) => error.fmt(f),
         }

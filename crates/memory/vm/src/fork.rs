@@ -43,12 +43,16 @@ impl<S: Space> Map<S> {
     /// addresses, and no entries among them.
     ///
     /// # Errors
-    /// [`VmError`]: there is no frame for a table, a limit of the new map is reached, or the addresses differ. This map
-    /// has not changed then; its pages may be slower to write once.
+    /// [`VmError`]: there is no frame for a table, a limit of the new map is reached, the addresses differ, or `space` has
+    /// the frames of another allocator. This map has not changed then; its pages may be slower to write once.
     ///
     /// Cost: a look at each word of each table; a frame for each table; for each page that has a frame, its descriptor,
     /// and two words; one flush, if a page could be written.
     pub fn fork(&self, space: S, limits: Limits) -> Result<Self, VmError> {
+        // Frames that both maps have are counted, and freed, by one allocator.
+        if !core::ptr::eq(space.frames(), self.space.frames()) {
+            return Err(VmError::OtherFrames);
+        }
         let child = Self::new(space, limits)?;
         if child.range != self.range {
             return Err(VmError::Outside(child.range));

@@ -1,5 +1,6 @@
 //! Maps on a hosted machine: against a plain model, with faults of several CPUs, without memory, at limits.
 
+mod allocators;
 mod basics;
 mod exhaustion;
 mod forest;

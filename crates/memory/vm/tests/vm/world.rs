@@ -100,11 +100,20 @@ impl Ground {
     /// Makes a machine with `ram` bytes.
     pub(crate) fn new(cpus: usize, ram: u64) -> &'static Self {
         let range = PhysRange::of_length(PhysAddr::new(4 * GIB), ram).unwrap();
-        let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never).ram(range);
-        let machine: Hosted = Box::leak(Box::new(machine.build().unwrap()));
+        Self::with_part(hosted(cpus, range), range)
+    }
+
+    /// Makes a machine with two allocators, which have `ram` bytes each.
+    pub(crate) fn two(cpus: usize, ram: u64) -> [&'static Self; 2] {
+        let part = |first, bytes| PhysRange::of_length(PhysAddr::new(4 * GIB + first), bytes).unwrap();
+        let machine = hosted(cpus, part(0, 2 * ram));
+        [0, ram].map(|first| Self::with_part(machine, part(first, ram)))
+    }
+
+    fn with_part(machine: Hosted, ram: PhysRange) -> &'static Self {
         Box::leak(Box::new(Self {
             machine,
-            frames: allocator(machine, range),
+            frames: allocator(machine, ram),
             fails_after: AtomicU64::new(0),
             fails_on: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
@@ -357,6 +366,11 @@ pub(crate) fn on_ground<A: Send>(body: impl FnOnce(&'static Ground) -> A + Send)
     });
     assert_eq!(ground.frames.refused_frees(), 0, "a frame was freed twice");
     result
+}
+
+fn hosted(cpus: usize, ram: PhysRange) -> Hosted {
+    let machine = HostedMachine::builder().cpus(cpus).large_pages(LargePages::Never).ram(ram);
+    Box::leak(Box::new(machine.build().unwrap()))
 }
 
 fn allocator(machine: Hosted, ram: PhysRange) -> Frames<Hosted> {
