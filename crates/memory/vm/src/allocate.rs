@@ -166,7 +166,7 @@ impl<S: Space> Map<S> {
     /// Returns the first address of `needed` empty bytes of `within`, below which the pages of a guard are empty, too. The
     /// caller holds the lanes.
     fn find(&self, within: VirtRange, needed: u64, align: u64) -> Option<VirtAddr> {
-        let tables = self.space.tables();
+        let tables = self.tables();
         let guard = self.guard_bytes();
         // The first address at which the range may begin above `at`, and the first page that has to be empty for that.
         let begin = |at: VirtAddr| {
@@ -203,7 +203,7 @@ impl<S: Space> Map<S> {
     /// Gives all pages of `range`, whose lanes the caller holds, a word.
     fn enter(&self, range: VirtRange, word: Word) -> Result<(), VmError> {
         let pages = range.bytes() / PAGE;
-        let mut tables = self.space.tables();
+        let mut tables = self.tables();
         let place = self.place(&tables, range.start());
         let count = if place.level == 1 { run_length(&place, range.end()) } else { 0 };
         if count as u64 == pages {

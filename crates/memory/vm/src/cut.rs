@@ -15,7 +15,7 @@ impl<S: Space> Map<S> {
     /// # Errors
     /// There is no table; all pages are as they were.
     pub(crate) fn cut_ends(&self, range: VirtRange) -> Result<(), VmError> {
-        let place = self.place(&self.space.tables(), range.start());
+        let place = self.place(&self.tables(), range.start());
         let pages = range.end().since(place.at) / PageSize::Size4K.bytes();
         if place.level == 1 && pages <= (ENTRIES - place.index) as u64 {
             // The common case: all of it is in one table.
@@ -35,7 +35,7 @@ impl<S: Space> Map<S> {
             return Ok(());
         }
         loop {
-            let tables = self.space.tables();
+            let tables = self.tables();
             let place = self.place(&tables, at);
             let word = place.word(&tables);
             if place.level == 1 || place.at == at || word.is_empty() {
@@ -55,7 +55,7 @@ impl<S: Space> Map<S> {
         let frame = self.take_table(guard.pinned())?;
         let privilege = self.space.attributes(Access::ReadOnly).privilege;
         // Before the table is in the tree, so that each CPU that finds it finds its words.
-        self.space.tables().write_run(frame.pfn(), 0, word.0, 0, ENTRIES);
+        self.tables().write_run(frame.pfn(), 0, word.0, 0, ENTRIES);
         let refused = self.locked(place.at, |_, tables, now| {
             if now != place || now.word(tables) != word {
                 return Some(frame);

@@ -22,7 +22,7 @@ impl<S: Space> Map<S> {
             UpperTables::OfSpace => 3,
         };
         let mut going = Unflushed::new(Gone::default(), KEY);
-        let mut tables = self.space.tables();
+        let mut tables = self.tables();
         let mut at = self.range.start();
         while at < self.range.end() {
             let Ok(step) = entry_at(&tables, root, at, level) else { break };

@@ -133,7 +133,7 @@ impl<S: Space> Map<S> {
 
     /// Checks that a part is empty, and adds the tables that are missing for its words to a count.
     fn survey(&self, range: VirtRange, words: Words, missing: &mut Missing) -> Result<(), VmError> {
-        let tables = self.space.tables();
+        let tables = self.tables();
         let mut at = range.start();
         while at < range.end() {
             let place = self.place(&tables, at);
@@ -164,7 +164,7 @@ impl<S: Space> Map<S> {
     /// Puts the tables that the words of a part need into the tree. Tells whether there were enough.
     fn make_way(&self, range: VirtRange, words: Words, chain: &mut TableChain) -> bool {
         let privilege = self.space.attributes(Access::ReadOnly).privilege;
-        let mut tables = self.space.tables();
+        let mut tables = self.tables();
         let mut at = range.start();
         while at < range.end() {
             let place = self.place(&tables, at);
@@ -184,7 +184,7 @@ impl<S: Space> Map<S> {
 
     /// Writes a word for all of a part, to which [`Map::prepare`] has made the way.
     pub(crate) fn fill(&self, range: VirtRange, word: Word) {
-        let mut tables = self.space.tables();
+        let mut tables = self.tables();
         let mut at = range.start();
         while at < range.end() {
             let place = self.place(&tables, at);

@@ -77,7 +77,7 @@ impl<S: Space> Map<S> {
         base: u64,
         going: &mut Unflushed<Gone>,
     ) -> Result<(), VmError> {
-        let tables = self.space.tables();
+        let tables = self.tables();
         let levels = self.space.root().levels;
         for index in hint.ranges().flatten() {
             let entry = tables.read(table, index);
@@ -104,12 +104,12 @@ impl<S: Space> Map<S> {
 
     /// Gives this map, which is new, the fresh word of another one.
     fn copy_fresh(&self, at: VirtAddr, level: u8, word: Word) -> Result<(), VmError> {
-        let place = Place { level, ..self.descend(&self.space.tables(), at) };
+        let place = Place { level, ..self.descend(&self.tables(), at) };
         let State::Fresh(marks) = word.state(place.size()) else { return Ok(()) };
         if marks.inherit() == Inherit::Copy {
             self.account.take(Resource::Addresses, place.pages()).map_err(VmError::Limit)?;
             let place = self.make_tables(at, level)?;
-            let mut tables = self.space.tables();
+            let mut tables = self.tables();
             self.note_used(&mut tables, &place, 1);
             tables.write(place.table, place.index, word.0);
         }
@@ -125,7 +125,7 @@ impl<S: Space> Map<S> {
     ) -> Result<(), VmError> {
         let place = child.make_tables(at, 1)?;
         for part in hint.ranges() {
-            child.note_used(&mut child.space.tables(), &Place { index: part.start, ..place }, part.len());
+            child.note_used(&mut child.tables(), &Place { index: part.start, ..place }, part.len());
             self.fork_part(child, (at, part), place, going)?;
         }
         Ok(())
@@ -246,12 +246,12 @@ impl<S: Space> Map<S> {
             Some(frame) => {
                 let resident = child.account.take_anyway(Resource::Resident, 1);
                 let word = child.word_of(frame.into_pfn(), marks.private());
-                child.space.tables().write(to.table, index, word.0);
+                child.tables().write(to.table, index, word.0);
                 return resident.map_err(VmError::Limit);
             }
             None => Word::fresh(marks.private()),
         };
-        child.space.tables().write(to.table, index, word.0);
+        child.tables().write(to.table, index, word.0);
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl<S: Space> Map<S> {
     fn make_tables(&self, at: VirtAddr, level: u8) -> Result<Place, VmError> {
         let privilege = self.space.attributes(Access::ReadOnly).privilege;
         let guard = self.space.machine().pin();
-        let mut tables = self.space.tables();
+        let mut tables = self.tables();
         loop {
             let place = if level == 1 { self.place(&tables, at) } else { self.descend(&tables, at) };
             if place.level <= level {

@@ -100,7 +100,7 @@ pub use fault::Resolved;
 pub use gone::{Gone, GoneKey};
 pub use map::Map;
 pub use region::{Region, RegionKind, Wiring};
-pub use space::{Space, UpperTables};
+pub use space::{Space, TablesKey, UpperTables};
 pub use word::{Inherit, Protection, Use};
 
 #[cfg(all(test, shuttle))]

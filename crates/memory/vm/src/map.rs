@@ -30,7 +30,7 @@ use crate::account::{Account, Credit, Limits, Usage};
 use crate::error::VmError;
 use crate::hint::Hint;
 use crate::lanes::Lanes;
-use crate::space::{Space, UpperTables};
+use crate::space::{Space, TablesKey, UpperTables};
 use crate::word::{Marks, Word};
 
 /// Locks of words. With 64 CPUs that fault all the time in one map, two would want the same lock at a time: a fault
@@ -113,7 +113,7 @@ impl<S: Space> Map<S> {
             return Err(bad);
         }
         if space.upper_tables() == UpperTables::OfSpace {
-            let tables = space.tables();
+            let tables = space.tables(TablesKey(()));
             let mut at = range.start();
             loop {
                 if entry_at(&tables, root, at, 3).is_err() {
@@ -137,6 +137,12 @@ impl<S: Space> Map<S> {
     /// Returns the space.
     pub const fn space(&self) -> &S {
         &self.space
+    }
+
+    /// Returns this CPU's way to the tables of the map's tree.
+    #[inline(always)]
+    pub(crate) fn tables(&self) -> S::Tables {
+        self.space.tables(TablesKey(()))
     }
 
     /// Returns the addresses that the map has.
@@ -206,7 +212,7 @@ impl<S: Space> Map<S> {
         at: VirtAddr,
         act: impl FnOnce(&mut Credit, &mut S::Tables, Place) -> A,
     ) -> A {
-        let mut tables = self.space.tables();
+        let mut tables = self.tables();
         let guard = self.space.machine().irq_off();
         loop {
             let way = self.descend(&tables, at);

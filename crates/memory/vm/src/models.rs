@@ -19,7 +19,7 @@ use rhumb_pagetable::flush::{Flushed, Unflushed};
 use rhumb_pagetable::{Access, Attributes, Entry, Leaf, Levels, Root, TableEntry, TableMemory, walk};
 
 use crate::planted::{self, Fault};
-use crate::{Allocation, FaultError, Gone, Limits, Map, Space, Use};
+use crate::{Allocation, FaultError, Gone, Limits, Map, Space, TablesKey, Use};
 
 const CPUS: usize = 3;
 const FIRST_FRAME: u64 = 512;
@@ -113,7 +113,7 @@ unsafe impl Space for Arc<TaskSpace> {
     fn range(&self) -> VirtRange {
         VirtRange::of_length(START, 1 << 30).unwrap()
     }
-    fn tables(&self) -> Tables {
+    fn tables(&self, _: TablesKey) -> Tables {
         Tables(self.frames.machine().base)
     }
     fn attributes(&self, access: Access) -> Attributes {
@@ -202,7 +202,7 @@ fn access(map: &Map<Arc<TaskSpace>>, at: VirtAddr, wanted: Use, act: impl FnOnce
     let key = (here().index(), page);
     let leaf = match cached.get(&key) {
         Some(&leaf) => leaf,
-        None => walk(&space.tables(), space.root, page).leaf()?,
+        None => walk(&map.tables(), space.root, page).leaf()?,
     };
     if wanted == Use::Write && !leaf.permissions.writable {
         cached.remove(&key);

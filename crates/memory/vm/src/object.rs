@@ -177,7 +177,7 @@ impl<S: Space> Map<S> {
 
     /// Returns the marks of the page of `at`. The caller holds its lane.
     pub(crate) fn marks_at(&self, at: VirtAddr) -> Option<Marks> {
-        let tables = self.space.tables();
+        let tables = self.tables();
         let place = self.place(&tables, at);
         place.word(&tables).state(place.size()).marks()
     }
@@ -186,7 +186,7 @@ impl<S: Space> Map<S> {
     /// lane, so that the word goes on to hold the sheet.
     pub(crate) fn duplicate(&self, pinned: Pinned<'_>, at: VirtAddr) -> Result<Option<Frame>, VmError> {
         let frames = self.space.frames();
-        let tables = self.space.tables();
+        let tables = self.tables();
         let place = self.place(&tables, at);
         let from = match place.word(&tables).state(place.size()) {
             State::Named(slot, _) => sheet::page(frames, slot),

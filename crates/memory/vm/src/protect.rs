@@ -116,7 +116,7 @@ impl<S: Space> Map<S> {
 
     /// Checks that all pages of a range are allocated. The caller holds the lanes.
     pub(crate) fn check_allocated(&self, range: VirtRange) -> Result<(), VmError> {
-        let tables = self.space.tables();
+        let tables = self.tables();
         let mut at = range.start();
         while at < range.end() {
             let place = self.place(&tables, at);

@@ -83,7 +83,7 @@ impl<S: Space> Map<S> {
 
     /// Returns the first region of `within`, whose lane the caller holds.
     fn region_in(&self, within: VirtRange) -> Option<Region> {
-        let tables = self.space.tables();
+        let tables = self.tables();
         let mut found: Option<(Marks, Region)> = None;
         let mut at = within.start();
         while at < within.end() {

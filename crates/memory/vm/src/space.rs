@@ -19,6 +19,18 @@ pub enum UpperTables {
     OfSpace,
 }
 
+/// The right to reach the tables of a space. Only this crate has it, because [`TableMemory::write`] is safe, and the tables
+/// are those of running CPUs: code that has a map, and by that its space, does not write them.
+///
+/// ```compile_fail,E0423
+/// # use rhumb_vm::{Map, Space, TablesKey};
+/// fn tables_of<S: Space>(map: &Map<S>) -> S::Tables {
+///     map.space().tables(TablesKey(()))
+/// }
+/// ```
+#[derive(Debug)]
+pub struct TablesKey(pub(crate) ());
+
 /// The surroundings of a map.
 ///
 /// # Safety
@@ -30,6 +42,8 @@ pub enum UpperTables {
 ///   CPUs have such a value at the same time: each writes entries that are its own then.
 /// - Nothing but the map writes an entry for [`Space::range`], and nothing else uses these addresses.
 /// - [`Space::alloc`] returns a frame of [`Space::frames`] that is the caller's alone.
+/// - No other safe code reaches entries of these tables to write them. A value that [`Space::tables`] returns goes to the
+///   caller alone, and the key with it.
 /// - [`Space::flush`] returns what [`Unflushed::flush`] or [`Unflushed::flush_in`] did, on the CPUs that may have cached
 ///   an entry of the tree.
 /// - A CPU that runs a program has no way to the frames of the map but the tables of the tree.
@@ -53,8 +67,8 @@ pub unsafe trait Space: Send + Sync {
         UpperTables::OfMap
     }
 
-    /// Returns this CPU's way to the tables.
-    fn tables(&self) -> Self::Tables;
+    /// Returns this CPU's way to the tables, for the map alone: [`TablesKey`].
+    fn tables(&self, key: TablesKey) -> Self::Tables;
 
     /// Returns the attributes of pages with this access: [`Attributes::user`] or [`Attributes::kernel`].
     fn attributes(&self, access: Access) -> Attributes;

@@ -69,7 +69,7 @@ impl<S: Space> Map<S> {
             return Ok(TableChain::new());
         }
         let mut source = Tables { map: self, pinned, error: None };
-        let mut tables = self.space.tables();
+        let mut tables = self.tables();
         let chain = TableChain::take(count, &mut tables, &mut source);
         let error = source.error;
         chain.map_err(|OutOfTables| {
@@ -81,7 +81,7 @@ impl<S: Space> Map<S> {
     pub(crate) fn return_tables(&self, pinned: Pinned<'_>, chain: TableChain) {
         let mut source = Tables { map: self, pinned, error: None };
         // SAFETY: `take_tables` took them from a source of this map, and no entry has referred to them.
-        unsafe { chain.give_back(&mut self.space.tables(), &mut source) };
+        unsafe { chain.give_back(&mut self.tables(), &mut source) };
     }
 
     /// Frees what has waited for a flush.
@@ -104,7 +104,7 @@ impl<S: Space> Map<S> {
     /// # Safety
     /// No CPU reaches the table, and no other code uses it or what is below it.
     unsafe fn free_tree(&self, pinned: Pinned<'_>, table: Pfn, level: u8, hint: Hint) -> u64 {
-        let tables = self.space.tables();
+        let tables = self.tables();
         let mut resident = 0;
         for index in hint.ranges().flatten() {
             let entry = tables.read(table, index);

@@ -90,7 +90,7 @@ impl<S: Space> Map<S> {
 
     /// Returns how many pages of a range, whose lanes the caller holds, have such marks.
     fn count_pages(&self, range: VirtRange, is_such: impl Fn(Marks) -> bool) -> u64 {
-        let tables = self.space.tables();
+        let tables = self.tables();
         let mut count = 0;
         let mut at = range.start();
         while at < range.end() {

@@ -9,7 +9,7 @@ use rhumb_frames::{Frames, Request};
 use rhumb_machine::{Machine, Order, PageSize, Pfn, Pinned, VirtAddr, VirtRange};
 use rhumb_pagetable::flush::{Flushed, Unflushed};
 use rhumb_pagetable::{Access, Attributes, ENTRIES, Entry, Levels, Root, TableEntry, TableMemory};
-use rhumb_vm::{Allocation, Gone, Limits, Map, MapCopy, Protection, Resolved, Space, Use};
+use rhumb_vm::{Allocation, Gone, Limits, Map, MapCopy, Protection, Resolved, Space, TablesKey, Use};
 
 use super::Operation;
 use super::refusals::Refusals;
@@ -101,7 +101,7 @@ unsafe impl Space for LabSpace {
         let start = VirtAddr::new(PageSize::Size1G.bytes());
         VirtRange::new(start, VirtAddr::new((1 << 47) - start.get())).unwrap_or_default()
     }
-    fn tables(&self) -> LabTables {
+    fn tables(&self, _: TablesKey) -> LabTables {
         LabTables
     }
     fn attributes(&self, access: Access) -> Attributes {

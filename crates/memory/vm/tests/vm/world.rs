@@ -11,7 +11,7 @@ use rhumb_pagetable::flush::{Flushed, Unflushed};
 use rhumb_pagetable::{
     Access, Attributes, ENTRIES, Entry, Levels, Privilege, Root, TableEntry, TableMemory, walk,
 };
-use rhumb_vm::{FaultError, Gone, Limits, Map, Space, UpperTables, Use};
+use rhumb_vm::{FaultError, Gone, Limits, Map, Space, TablesKey, UpperTables, Use};
 
 pub(crate) type Hosted = &'static HostedMachine;
 pub(crate) type TestMap = Map<TestSpace>;
@@ -320,7 +320,7 @@ unsafe impl Space for TestSpace {
             Kind::Kernel => UpperTables::OfSpace,
         }
     }
-    fn tables(&self) -> TestTables {
+    fn tables(&self, _: TablesKey) -> TestTables {
         TestTables { tables: self.0.tables(), machine: self.0.ground.machine, kind: self.0.kind }
     }
     fn attributes(&self, access: Access) -> Attributes {
