@@ -2,42 +2,28 @@
 
 use core::fmt;
 
-use rhumb_machine::{Pfn, VirtAddr, VirtRange};
+use rhumb_machine::{Pfn, VirtRange};
 use rhumb_pagetable::flush::Unflushed;
-use rhumb_pagetable::levels::span_bytes;
-use rhumb_pagetable::{ENTRIES, Entry, TableMemory, entry_at};
+use rhumb_pagetable::{Entry, TableMemory};
 
 use crate::gone::{Gone, GoneTable};
-use crate::map::Map;
-use crate::space::{Space, UpperTables};
+use crate::map::{Map, OwnEntries};
+use crate::space::Space;
 use crate::unmap::KEY;
 
 impl<S: Space> Map<S> {
     /// Takes all tables out of the tree, flushes, and frees them with the frames of their pages. The map is borrowed
     /// exclusively, so that no fault and no change is under way.
     fn empty(&mut self) {
-        let root = self.space.root();
-        let level = match self.space.upper_tables() {
-            UpperTables::OfMap => root.levels.top(),
-            UpperTables::OfSpace => 3,
-        };
         let mut going = Unflushed::new(Gone::default(), KEY);
         let mut tables = self.tables();
-        let mut at = self.range.start();
-        while at < self.range.end() {
-            let Ok(step) = entry_at(&tables, root, at, level) else { break };
-            let bytes = span_bytes(level);
-            let first = VirtAddr::new(at.get() & !(bytes - 1));
-            // All entries of this table that are the map's.
-            let count =
-                ((self.range.end().get() - 1 - first.get()) / bytes + 1).min((ENTRIES - step.index) as u64);
-            for index in step.index..step.index + count as usize {
-                self.take_root(&mut tables, (step.table, index, level), &mut going);
+        let mut next = Some(self.range.start());
+        while let Some(at) = next.filter(|&at| at < self.range.end()) {
+            let Some(own) = OwnEntries::of(&self.space, &tables, self.range, at) else { break };
+            for (_, index) in own.iter() {
+                self.take_root(&mut tables, (own.table, index, own.level), &mut going);
             }
-            match first.checked_add(count * bytes) {
-                Some(next) => at = next,
-                None => break,
-            }
+            next = own.end();
         }
         self.finish(&mut going);
     }

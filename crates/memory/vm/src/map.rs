@@ -23,7 +23,7 @@
 use rhumb_frames::Request;
 use rhumb_machine::{CpuId, IrqOff, Machine, PageSize, Pfn, Pinned, VirtAddr, VirtRange};
 use rhumb_pagetable::levels::{index_at, span_bytes, span_shift};
-use rhumb_pagetable::{Entry, TableMemory, bits, entry_at};
+use rhumb_pagetable::{ENTRIES, Entry, TableMemory, bits, entry_at};
 use rhumb_sync::Lock;
 
 use crate::account::{Account, Credit, Limits, Usage};
@@ -100,30 +100,74 @@ impl Place {
     }
 }
 
+/// Entries of a table at the level at which a map's own entries begin.
+pub(crate) struct OwnEntries {
+    pub(crate) table: Pfn,
+    pub(crate) level: u8,
+    first: usize,
+    count: usize,
+    /// The first address of the first of them.
+    at: VirtAddr,
+}
+
+impl OwnEntries {
+    /// Returns the entries from that of `at` on, up to the end of the table or of the range. `None` where the space should
+    /// have the table, and has none.
+    pub(crate) fn of<S: Space>(
+        space: &S,
+        tables: &S::Tables,
+        range: VirtRange,
+        at: VirtAddr,
+    ) -> Option<Self> {
+        let root = space.root();
+        let level = match space.upper_tables() {
+            UpperTables::OfMap => root.levels.top(),
+            UpperTables::OfSpace => 3,
+        };
+        let step = entry_at(tables, root, at, level).ok()?;
+        let bytes = span_bytes(level);
+        let at = VirtAddr::new(at.get() & !(bytes - 1));
+        let left = (range.end().get() - 1 - at.get()) / bytes + 1;
+        let count = left.min((ENTRIES - step.index) as u64) as usize;
+        Some(Self { table: step.table, level, first: step.index, count, at })
+    }
+
+    /// Returns the first address and the index of each.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (VirtAddr, usize)> {
+        let (at, first, bytes) = (self.at, self.first, span_bytes(self.level));
+        (0..self.count).map(move |entry| (at.plus(entry as u64 * bytes), first + entry))
+    }
+
+    /// Returns the address behind them, where there is one.
+    pub(crate) fn end(&self) -> Option<VirtAddr> {
+        self.at.checked_add(self.count as u64 * span_bytes(self.level))
+    }
+}
+
 impl<S: Space> Map<S> {
     /// Makes an empty map.
     ///
     /// # Errors
     /// [`VmError::BadRange`]: the space's range is not of whole GiB, or a level-3 table that the space should have is
-    /// not there.
+    /// not there. [`VmError::Occupied`]: an entry of the range is in use.
+    ///
+    /// Cost: a look at each of the map's own entries, at most 512 in each table: those of the root, or of the level-3
+    /// tables that the space has.
     pub fn new(space: S, limits: Limits) -> Result<Self, VmError> {
         let (root, range) = (space.root(), space.range());
-        let bad = VmError::BadRange(range);
         if !range.is_aligned(PageSize::Size1G) || root.levels.positions(range).is_none() {
-            return Err(bad);
+            return Err(VmError::BadRange(range));
         }
-        if space.upper_tables() == UpperTables::OfSpace {
-            let tables = space.tables(TablesKey(()));
-            let mut at = range.start();
-            loop {
-                if entry_at(&tables, root, at, 3).is_err() {
-                    return Err(bad);
-                }
-                match VirtAddr::new(at.get() & !(span_bytes(4) - 1)).checked_add(span_bytes(4)) {
-                    Some(next) if next < range.end() => at = next,
-                    _ => break,
-                }
+        let tables = space.tables(TablesKey(()));
+        let mut next = Some(range.start());
+        while let Some(at) = next.filter(|&at| at < range.end()) {
+            let own = OwnEntries::of(&space, &tables, range, at).ok_or(VmError::BadRange(range))?;
+            if let Some((at, _)) =
+                own.iter().find(|&(_, index)| tables.read(own.table, index) != Entry::EMPTY)
+            {
+                return Err(VmError::Occupied(at));
             }
+            next = own.end();
         }
         Ok(Self {
             lanes: Lanes::new(range),

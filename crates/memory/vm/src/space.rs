@@ -40,7 +40,13 @@ pub struct TablesKey(pub(crate) ());
 ///   one tree of tables.
 /// - [`Space::tables`] reads and writes entries as [`rhumb_pagetable::TableEntry`]s, of the tables of that tree. Several
 ///   CPUs have such a value at the same time: each writes entries that are its own then.
+/// - One map at a time has the tree: code that has a map of it, or a value of this type, makes no second map before the
+///   first one has ended, by a clone or otherwise.
+/// - No entry for [`Space::range`] refers to anything when [`Map::new`](crate::Map::new) is called, which looks at those
+///   that are the map's own: of the root, or of the level-3 tables that the space has ([`UpperTables`]).
 /// - Nothing but the map writes an entry for [`Space::range`], and nothing else uses these addresses.
+/// - [`Space::attributes`] returns nothing but the attributes of the access that it is asked for: no page is writable or
+///   executable that was asked for without that, and all are of one privilege.
 /// - [`Space::alloc`] returns a frame of [`Space::frames`] that is the caller's alone.
 /// - No other safe code reaches entries of these tables to write them. A value that [`Space::tables`] returns goes to the
 ///   caller alone, and the key with it.

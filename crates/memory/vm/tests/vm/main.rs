@@ -1,6 +1,5 @@
 //! Maps on a hosted machine: against a plain model, with faults of several CPUs, without memory, at limits.
 
-mod allocators;
 mod basics;
 mod exhaustion;
 mod forest;
@@ -9,5 +8,6 @@ mod limits;
 mod model;
 mod parallel;
 mod planted;
+mod spaces;
 mod values;
 mod world;

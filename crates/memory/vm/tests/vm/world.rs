@@ -300,7 +300,8 @@ impl Drop for Tree {
     }
 }
 
-// SAFETY: one allocator and one tree, in which the map alone has these addresses; the flushes are whole.
+// SAFETY: one allocator and one tree, in which the map alone has these addresses, because the tests make one map of each;
+// the flushes are whole.
 unsafe impl Space for TestSpace {
     type Machine = Hosted;
     type Tables = TestTables;

@@ -1,8 +1,9 @@
-//! A frame goes back to the allocator that has given it out: two maps share frames where they have one allocator.
+//! Spaces: one map has a tree, and two maps share frames where they have one allocator.
 
-use rhumb_vm::{Allocation, Limits, Use, VmError};
+use rhumb_machine::VirtAddr;
+use rhumb_vm::{Allocation, Limits, Map, Use, VmError};
 
-use crate::world::{Ground, Kind, MIB};
+use crate::world::{GIB, Ground, KINDS, Kind, MIB, on_ground};
 
 #[test]
 fn a_copy_of_another_allocator_is_refused() {
@@ -40,4 +41,24 @@ fn a_fork_to_another_allocator_is_refused() {
         core::mem::forget(child);
         assert_eq!(error, Some(VmError::OtherFrames), "a frame of one allocator is in a map of another");
     });
+}
+
+/// A second map of one tree, and a tree that has entries already, at both ends of the range.
+#[test]
+fn a_map_begins_with_no_entries() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let space = ground.space(kind);
+            let all = kind.range();
+            for at in [all.start(), kind.seam(), VirtAddr::new(all.end().get() - GIB)] {
+                let map = Map::new(space.clone(), Limits::default()).unwrap();
+                let area = map.allocate(&Allocation::pages(1).at(at)).unwrap();
+                let refused = Map::new(space.clone(), Limits::default());
+                let Err(VmError::Occupied(found)) = refused else { panic!("{refused:?} at {at}") };
+                assert!(found <= at);
+                map.fault(area.start(), Use::Write).unwrap();
+            }
+            Map::new(space, Limits::default()).unwrap();
+        });
+    }
 }
