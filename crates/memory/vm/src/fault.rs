@@ -146,9 +146,8 @@ impl<S: Space> Map<S> {
         word: Word,
         mut pfn: impl FnMut() -> Pfn,
     ) -> Result<bool, FaultError> {
-        let mut has_gathered = false;
-        loop {
-            let entered = self.locked(place.at, |credit, tables, now| {
+        let enter = || {
+            self.locked(place.at, |credit, tables, now| {
                 if (now != place || now.word(tables) != word) && !planted::is(Fault::StaleLook) {
                     return Ok(false);
                 }
@@ -158,18 +157,9 @@ impl<S: Space> Map<S> {
                 self.charge(credit)?;
                 tables.write(place.table, place.index, self.word_of(pfn(), marks).0);
                 Ok(true)
-            });
-            match entered {
-                Ok(entered) => return Ok(entered),
-                Err(OverLimit) => {
-                    let off = self.space.machine().irq_off();
-                    if has_gathered || !self.gather_credit(off.irq_off()) {
-                        return Err(FaultError::Limit(Resource::Resident));
-                    }
-                    has_gathered = true;
-                }
-            }
-        }
+            })
+        };
+        self.charging(enter).map_err(|OverLimit| FaultError::Limit(Resource::Resident))
     }
 }
 

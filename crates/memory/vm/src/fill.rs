@@ -15,7 +15,7 @@ use rhumb_pagetable::levels::{span_bytes, span_shift};
 use rhumb_pagetable::{Access, ENTRIES, Entry, TableChain, TableMemory};
 
 use crate::error::{Resource, VmError};
-use crate::map::{Map, Place};
+use crate::map::{Map, OverLimit, Place};
 use crate::planted::{self, Fault};
 use crate::space::Space;
 use crate::word::Word;
@@ -103,9 +103,10 @@ impl<S: Space> Map<S> {
         result?;
         let pages = range.bytes() / PAGE;
         self.account.take(Resource::Addresses, pages).map_err(VmError::Limit)?;
-        if let Err(limit) = self.account.take(Resource::Resident, resident) {
+        let charge = || self.account.take(Resource::Resident, resident).map_err(|_| OverLimit);
+        if let Err(OverLimit) = self.charging(charge) {
             self.account.give(Resource::Addresses, pages);
-            return Err(VmError::Limit(limit));
+            return Err(VmError::Limit(Resource::Resident));
         }
         let made = self.make_all_ways(missing.counted(), parts);
         if !matches!(made, Ok(true)) {

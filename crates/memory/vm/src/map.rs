@@ -27,7 +27,7 @@ use rhumb_pagetable::{ENTRIES, Entry, TableMemory, bits, entry_at};
 use rhumb_sync::Lock;
 
 use crate::account::{Account, Credit, Limits, Usage};
-use crate::error::VmError;
+use crate::error::{Resource, VmError};
 use crate::hint::Hint;
 use crate::lanes::Lanes;
 use crate::space::{Space, TablesKey, UpperTables};
@@ -316,12 +316,35 @@ impl<S: Space> Map<S> {
         Ok(())
     }
 
-    /// Gives what all stripes keep back to the account, and tells whether there was any.
-    pub(crate) fn gather_credit(&self, off: IrqOff<'_>) -> bool {
-        let taken = |stripe: &Stripe| core::mem::take(&mut stripe.0.lock(off).0);
-        let credit: u64 = self.stripes.iter().map(taken).sum();
-        self.account.give(crate::error::Resource::Resident, credit);
-        credit > 0
+    /// Has `act` charge resident pages. Where the account is used up, takes back what stripes keep, and has `act` try again,
+    /// as long as there is any.
+    ///
+    /// # Errors
+    /// The limit is reached.
+    pub(crate) fn charging<A>(&self, mut act: impl FnMut() -> Result<A, OverLimit>) -> Result<A, OverLimit> {
+        let mut was_gathered = true;
+        loop {
+            match act() {
+                Err(OverLimit) if was_gathered => {
+                    let off = self.space.machine().irq_off();
+                    // One try more where there was none: another CPU may have given it back before this one looked.
+                    was_gathered = self.gather_credit(off.irq_off());
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Gives what all stripes keep back to the account, each under its lock, so that no CPU misses what is in neither of the
+    /// two. Tells whether there was any.
+    fn gather_credit(&self, off: IrqOff<'_>) -> bool {
+        let mut was_any = false;
+        for stripe in &self.stripes {
+            let mut credit = stripe.0.lock(off);
+            was_any |= credit.0 > 0;
+            self.account.give(Resource::Resident, core::mem::take(&mut credit.0));
+        }
+        was_any
     }
 
     /// Returns the request for the frame of a table.

@@ -3,7 +3,7 @@
 use rhumb_vm::{Allocation, FaultError, Limits, Map, Resource, Use, VmError};
 
 use crate::model::Pair;
-use crate::world::{GIB, KINDS, Kind, PAGE, Random, on_ground, range};
+use crate::world::{GIB, KINDS, Kind, MIB, PAGE, Random, on_ground, range};
 
 #[test]
 fn i11_addresses_and_resident_pages_are_limited_exactly() {
@@ -100,6 +100,36 @@ fn i11_wired_pages_are_limited() {
             assert_eq!(map.usage().wired_pages, 8);
             assert_eq!(map.unmap(part(6, 4)), Ok(4));
             assert_eq!(map.usage().wired_pages, 6);
+        });
+    }
+}
+
+/// Pages that stripes were charged with and have not given to a fault are not the map's, also where a copy is put.
+#[test]
+fn i11_a_copy_is_put_up_to_the_limit() {
+    for kind in KINDS {
+        on_ground(|ground| {
+            let source = ground.map(kind);
+            let area = source.allocate(&Allocation::pages(10)).unwrap();
+            let map = ground.map(kind);
+            let start = map.range().start();
+            for table in 0..6 {
+                let at = start.plus(table * 2 * MIB);
+                map.allocate(&Allocation::pages(1).at(at)).unwrap();
+                map.fault(at, Use::Write).unwrap();
+            }
+            assert_eq!(map.usage().resident_pages, 6);
+            let put = |most| {
+                source.populate(area).unwrap();
+                map.set_limits(Limits { resident_pages: Some(most), ..Limits::default() });
+                let copy = source.copy(area).unwrap();
+                let request = Allocation::pages(0).at(start.plus(GIB));
+                map.put(&request, copy).map_err(|refused| refused.error)
+            };
+            assert_eq!(put(15), Err(VmError::Limit(Resource::Resident)));
+            assert_eq!(map.usage().resident_pages, 6);
+            assert!(put(16).is_ok(), "6 + 10 pages are 16");
+            assert_eq!(map.usage().resident_pages, 16);
         });
     }
 }
