@@ -2,7 +2,8 @@
 //!
 //! Resident pages are charged by faults, which several CPUs resolve at once. So they are taken from the account in
 //! batches, which the map's stripes keep for the next faults ([`Credit`]); a fault that finds the account used up takes
-//! back what the other stripes keep, so that the limit is exact.
+//! back what the other stripes keep, so that the limit is exact. Near the limit a fault takes one page alone: a stripe that
+//! took the last ones for later would have other CPUs look for them again and again, and miss them in between.
 
 use rhumb_sync::atomic::{AtomicU64, Relaxed};
 
@@ -10,6 +11,9 @@ use crate::error::Resource;
 
 /// Pages that a stripe takes from the account at once.
 pub(crate) const BATCH: u64 = 16;
+
+/// As many pages as all stripes of a map may keep. Where the limit leaves no more than these, stripes keep none.
+pub(crate) const NEAR: u64 = BATCH * 32;
 
 /// Pages that were charged and are not resident yet.
 #[derive(Debug, Default)]
@@ -53,14 +57,11 @@ impl Meter {
         Self { used: AtomicU64::new(0), most: AtomicU64::new(most.unwrap_or(u64::MAX)) }
     }
 
-    /// Takes `wanted`, or as many as the limit leaves, but no fewer than `least`.
-    fn take(&self, wanted: u64, least: u64) -> Option<u64> {
+    /// Takes as many as `choose` says of those that the limit leaves. `None` where that is none.
+    fn take(&self, choose: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         let mut used = self.used.load(Relaxed);
         loop {
-            let given = wanted.min(self.most.load(Relaxed).saturating_sub(used));
-            if given < least {
-                return None;
-            }
+            let given = choose(self.most.load(Relaxed).saturating_sub(used))?;
             match self.used.compare_exchange(used, used + given, Relaxed, Relaxed) {
                 Ok(_) => return Some(given),
                 Err(now) => used = now,
@@ -102,7 +103,7 @@ impl Account {
     }
 
     pub(crate) fn take(&self, resource: Resource, count: u64) -> Result<(), Resource> {
-        self.meter(resource).take(count, count).map(drop).ok_or(resource)
+        self.meter(resource).take(|left| (count <= left).then_some(count)).map(drop).ok_or(resource)
     }
 
     /// Takes so many, also past the limit.
@@ -115,9 +116,13 @@ impl Account {
         if used > meter.most.load(Relaxed) { Err(resource) } else { Ok(()) }
     }
 
-    /// Takes up to [`BATCH`] resident pages, at least one.
+    /// Takes [`BATCH`] resident pages, or one near the limit.
     pub(crate) fn take_batch(&self) -> Option<u64> {
-        self.resident.take(BATCH, 1)
+        self.resident.take(|left| match left {
+            0 => None,
+            1..=NEAR => Some(1),
+            _ => Some(BATCH),
+        })
     }
 
     pub(crate) fn give(&self, resource: Resource, count: u64) {

@@ -26,7 +26,7 @@ use rhumb_pagetable::levels::{index_at, span_bytes, span_shift};
 use rhumb_pagetable::{ENTRIES, Entry, TableMemory, bits, entry_at};
 use rhumb_sync::Lock;
 
-use crate::account::{Account, Credit, Limits, Usage};
+use crate::account::{self, Account, Credit, Limits, Usage};
 use crate::error::{Resource, VmError};
 use crate::hint::Hint;
 use crate::lanes::Lanes;
@@ -36,6 +36,8 @@ use crate::word::{Marks, Word};
 /// Locks of words. With 64 CPUs that fault all the time in one map, two would want the same lock at a time: a fault
 /// holds it for 50 ns twice, and takes about a microsecond, most of it to clear a page.
 const STRIPES: usize = 32;
+
+const _: () = assert!(account::NEAR == account::BATCH * STRIPES as u64);
 
 /// A lock of words, in a cache line of its own.
 #[repr(align(64))]

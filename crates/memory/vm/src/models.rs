@@ -21,6 +21,8 @@ use rhumb_pagetable::{Access, Attributes, Entry, Leaf, Levels, Root, TableEntry,
 use crate::planted::{self, Fault};
 use crate::{Allocation, FaultError, Gone, Limits, Map, Space, TablesKey, Use};
 
+mod tests;
+
 const CPUS: usize = 3;
 const FIRST_FRAME: u64 = 512;
 const FRAMES: u64 = 64;

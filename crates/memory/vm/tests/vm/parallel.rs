@@ -232,3 +232,30 @@ fn cpus_reach_a_limit_together() {
         assert_eq!(map.usage().resident_pages, 700);
     });
 }
+
+/// CPUs use as many pages as the limit allows, each its own, with what stripes keep from before: no fault is refused.
+#[test]
+fn a_limit_that_is_not_passed_refuses_no_fault() {
+    on_ground(|ground| {
+        let share = 7;
+        for round in 0..300u64 {
+            let map = ground.map(Kind::Task);
+            let start = map.range().start();
+            let at = |cpu: u64, page: u64| start.plus(((cpu * share + page) * 2 + round % 2) * MIB);
+            for cpu in 0..CPUS as u64 {
+                for page in 0..share {
+                    map.allocate(&Allocation::pages(1).at(at(cpu, page))).unwrap();
+                }
+                map.fault(at(cpu, 0), Use::Write).unwrap();
+            }
+            let all = CPUS as u64 * share;
+            map.set_limits(Limits { resident_pages: Some(all), ..Limits::default() });
+            on_all(ground, &|cpu| {
+                for page in 1..share {
+                    assert!(map.fault(at(cpu as u64, page), Use::Write).is_ok(), "{all} pages are allowed");
+                }
+            });
+            assert_eq!(map.usage().resident_pages, all);
+        }
+    });
+}
