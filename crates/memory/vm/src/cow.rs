@@ -38,7 +38,13 @@ impl<S: Space> Map<S> {
         let frames = self.space.frames();
         let guard = self.space.machine().pin();
         let pinned = guard.pinned();
-        let mut frame = self.space.alloc(pinned, Self::page_request()).map_err(FaultError::NoFrame)?;
+        let mut frame = match self.space.alloc(pinned, Self::page_request()) {
+            Ok(frame) => frame,
+            Err(error) => {
+                self.unless_changed(place, word, FaultError::NoFrame(error))?;
+                return Ok(Written::Changed);
+            }
+        };
         let busy = self.locked(place.at, |_, tables, now| {
             let State::Mapped(pfn, marks) = word.state(place.size()) else { return None };
             if now != place || now.word(tables) != word {

@@ -6,6 +6,7 @@ use rhumb_pagetable::{Access, ENTRIES, Entry, TableMemory};
 use crate::error::VmError;
 use crate::hint::Hint;
 use crate::map::{Map, Place};
+use crate::planted::{self, Fault};
 use crate::space::Space;
 use crate::word::{State, Word};
 
@@ -48,11 +49,14 @@ impl<S: Space> Map<S> {
     /// Replaces `word`, which stands for many pages, by a table of words for these pages, if the word is still there.
     ///
     /// # Errors
-    /// There is no table.
+    /// There is no table, and the word is still there.
     pub(crate) fn divide(&self, place: Place, word: Word) -> Result<(), VmError> {
         let State::Fresh(_) = word.state(place.size()) else { return Ok(()) };
         let guard = self.space.machine().pin();
-        let frame = self.take_table(guard.pinned())?;
+        let frame = match self.take_table(guard.pinned()) {
+            Ok(frame) => frame,
+            Err(error) => return self.unless_changed(place, word, error),
+        };
         let privilege = self.space.attributes(Access::ReadOnly).privilege;
         // Before the table is in the tree, so that each CPU that finds it finds its words.
         self.tables().write_run(frame.pfn(), 0, word.0, 0, ENTRIES);
@@ -68,5 +72,12 @@ impl<S: Space> Map<S> {
             self.return_table(guard.pinned(), frame);
         }
         Ok(())
+    }
+
+    /// Returns the error of a step that replaces `word`, if the word is still there. Where it is not, another CPU was faster
+    /// and has perhaps used up what this one was refused: the caller looks anew.
+    pub(crate) fn unless_changed<E>(&self, place: Place, word: Word, error: E) -> Result<(), E> {
+        let is_there = self.locked(place.at, |_, tables, now| now == place && now.word(tables) == word);
+        if is_there || planted::is(Fault::NoLookAfterFailure) { Err(error) } else { Ok(()) }
     }
 }

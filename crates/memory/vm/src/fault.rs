@@ -1,7 +1,8 @@
 //! Page faults: fresh pages get a frame of zeroes, shared ones that are written get one of their own.
 //!
 //! A fault takes no lane. It looks at the word under its lock, asks for a frame without any lock, and takes the lock
-//! again: where the word is not what it was, another CPU was faster, or the page is gone, and the fault looks anew.
+//! again: where the word is not what it was, another CPU was faster, or the page is gone, and the fault looks anew. So it
+//! does where there is no frame, because the other CPU may have taken the last one for this page.
 
 use rhumb_frames::Frame;
 use rhumb_machine::{Machine, Pfn, VirtAddr};
@@ -119,7 +120,7 @@ impl<S: Space> Map<S> {
     fn attach(&self, place: Place, word: Word, slot: Slot) -> Result<bool, FaultError> {
         let entered = match self.page_of(slot) {
             Ok(pfn) => self.enter_page(place, word, || pfn),
-            Err(error) => Err(FaultError::NoFrame(error)),
+            Err(error) => self.unless_changed(place, word, FaultError::NoFrame(error)).map(|()| false),
         };
         let guard = self.space.machine().pin();
         self.drop_sheet(guard.pinned(), slot.sheet);
@@ -130,7 +131,12 @@ impl<S: Space> Map<S> {
     pub(crate) fn zero(&self, place: Place, word: Word) -> Result<bool, FaultError> {
         let guard = self.space.machine().pin();
         let pinned = guard.pinned();
-        let mut frame = Some(self.take_zeroed_page(pinned).map_err(FaultError::NoFrame)?);
+        let mut frame = match self.take_zeroed_page(pinned) {
+            Ok(frame) => Some(frame),
+            Err(error) => {
+                return self.unless_changed(place, word, FaultError::NoFrame(error)).map(|()| false);
+            }
+        };
         let entered = self.enter_page(place, word, || frame.take().map_or(Pfn::new(0), Frame::into_pfn));
         if let Some(frame) = frame {
             self.space.frames().free(pinned, frame);

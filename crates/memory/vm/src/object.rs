@@ -16,6 +16,7 @@ use crate::error::VmError;
 use crate::fill::run_length;
 use crate::items::Item;
 use crate::map::{Map, Place};
+use crate::planted::{self, Fault};
 use crate::share;
 use crate::sheet;
 use crate::space::Space;
@@ -168,7 +169,12 @@ impl<S: Space> Map<S> {
             return Ok(pfn);
         }
         let guard = self.space.machine().pin();
-        let frame = self.take_zeroed_page(guard.pinned())?;
+        let frame = match self.take_zeroed_page(guard.pinned()) {
+            Ok(frame) => frame,
+            Err(error) if planted::is(Fault::NoLookAfterFailure) => return Err(error),
+            // Another CPU may have made it meanwhile.
+            Err(error) => return sheet::page(frames, slot).ok_or(error),
+        };
         Ok(sheet::put(frames, slot, frame).unwrap_or_else(|(pfn, frame)| {
             frames.free(guard.pinned(), frame);
             pfn

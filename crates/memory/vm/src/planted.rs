@@ -13,6 +13,8 @@ pub enum Fault {
     NoFlushOfRights,
     /// A fault does not look whether the word has changed while it asked for a frame.
     StaleLook,
+    /// A fault, or a division, that is refused memory does not look whether another CPU has done its work.
+    NoLookAfterFailure,
     /// A table that a range takes is not counted.
     TableNotCounted,
 }

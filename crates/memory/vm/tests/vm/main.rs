@@ -2,6 +2,7 @@
 
 mod basics;
 mod exhaustion;
+mod faster;
 mod forest;
 mod histories;
 mod limits;
