@@ -136,7 +136,7 @@ global_asm!(
     addq $16, %rsp
     .endm
 
-    // What a program has left in registers is no value for the kernel to run ahead with, nor a frame to follow.
+    // The kernel must not run ahead with values that a program has left in registers, nor follow them as a frame.
     .macro clear_registers
     xorl %eax, %eax
     xorl %ebx, %ebx

@@ -18,8 +18,8 @@ pub const COMMANDS: &[Command<Kernel>] = &[
         name: "cpus",
         usage: "[speculation]",
         summary: "the CPUs that run, and their interrupts",
-        help: "'cpus speculation' lists the known ways in which a CPU that works ahead of its turn leaks memory, and how each\n\
-               stands on the CPUs of this machine (docs/speculation.md).",
+        help: "'cpus speculation' lists the known ways in which a CPU that works ahead of its turn leaks memory, and the\n\
+               state of each on the CPUs of this machine (docs/speculation.md).",
         complete: Complete::Words(&["speculation"]),
         run: cpus,
     },

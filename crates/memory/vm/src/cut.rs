@@ -1,4 +1,4 @@
-//! Giving the pages of a word that stands for many words of their own.
+//! Giving the pages of a word that covers many pages words of their own.
 
 use rhumb_machine::{Machine, PageSize, VirtAddr, VirtRange};
 use rhumb_pagetable::{Access, ENTRIES, Entry, TableMemory};
@@ -26,7 +26,7 @@ impl<S: Space> Map<S> {
         self.cut(range.end())
     }
 
-    /// Has a word end at `at`: a word that stands for pages on both sides of it becomes a table of words. The caller holds
+    /// Has a word end at `at`: a word that covers pages on both sides of it becomes a table of words. The caller holds
     /// the lane of `at`.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl<S: Space> Map<S> {
         }
     }
 
-    /// Replaces `word`, which stands for many pages, by a table of words for these pages, if the word is still there.
+    /// Replaces `word`, which covers many pages, by a table of words for these pages, if the word is still there.
     ///
     /// # Errors
     /// There is no table, and the word is still there.

@@ -21,7 +21,7 @@ use crate::space::Space;
 use crate::word::Word;
 
 const PAGE: u64 = PageSize::Size4K.bytes();
-/// The highest level at which a word stands for all the pages that its entry spans.
+/// The highest level at which a word covers all the pages that its entry spans.
 const MOST_LEVEL: u8 = 3;
 
 /// The words of a part of a range.

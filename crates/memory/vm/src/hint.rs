@@ -11,7 +11,7 @@ use core::ops::Range;
 
 use rhumb_pagetable::{ENTRIES, Entry};
 
-/// Entries of a table that one bit stands for.
+/// Entries of a table that one bit covers.
 const PART: usize = ENTRIES / 8;
 /// Where the bits are in an entry that refers to a table.
 const SHIFT: u32 = 52;

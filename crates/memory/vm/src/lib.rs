@@ -12,7 +12,7 @@
 //! | `map`, `lanes` | [`Map`]; the two kinds of locks, and the way to a word |
 //! | `word` | the state of a page, in its entry; [`Protection`], [`Inherit`], [`Use`] |
 //! | `allocate` | [`Allocation`]: empty addresses, found |
-//! | `fill`, `cut` | words for all of a range, with the tables that they take; words that stand for many pages, divided |
+//! | `fill`, `cut` | words for all of a range, with the tables that they take; words that cover many pages, divided |
 //! | `fault`, `cow` | a page that is used: zeroed, copied, taken over |
 //! | `hint` | parts of tables that have words, for a fork and the end |
 //! | `protect`, `unmap`, `gone` | changes and ends of pages; the frames and tables that wait for a flush |

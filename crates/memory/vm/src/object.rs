@@ -30,7 +30,7 @@ enum Stop {
     Done,
     /// A CPU copies the next page.
     Busy,
-    /// The words stand for many pages.
+    /// The words cover many pages.
     Divide(Place, Word),
     /// The next page is a device's.
     Device,

@@ -24,7 +24,9 @@ impl<S: Space> Map<S> {
     /// [`VmError`]: a page of the range is not allocated, or an end of it is in the middle of memory that has no table
     /// yet, and there is none. Nothing has changed then.
     ///
-    /// Cost: two looks at each word, and one flush where a page that has a frame has lost a right.
+    /// Cost: two looks at each word, and one flush where a page that has a frame has lost a right. A page that was written
+    /// and is to be executed, or the other way round, is neither of them until all CPUs have dropped what they knew of it
+    /// (I4): one look more at each word.
     pub fn protect(&self, range: VirtRange, protection: Protection) -> Result<(), VmError> {
         self.change(range, |marks| marks.with_protection(protection))
     }
@@ -54,11 +56,18 @@ impl<S: Space> Map<S> {
     /// Changes the marks of a range that is allocated, and whose lanes the caller holds.
     pub(crate) fn change_held(&self, range: VirtRange, new: impl Fn(Marks) -> Marks) -> Result<(), VmError> {
         self.cut_ends(range)?;
+        while self.change_words(range, &new) == Done::Halfway {}
+        Ok(())
+    }
+
+    /// Changes the words of a range, and has all CPUs drop the rights that are lost.
+    fn change_words(&self, range: VirtRange, new: &impl Fn(Marks) -> Marks) -> Done {
         let mut going = Unflushed::new(Gone::default(), KEY);
+        let mut done = Done::Whole;
         let mut at = range.start();
         while at < range.end() {
             let next = self.locked(at, |_, tables, place| {
-                self.change_run(tables, (place, range.end()), &new, &mut going)
+                self.change_run(tables, (place, range.end()), new, (&mut going, &mut done))
             });
             if next == at {
                 self.space.relax();
@@ -68,7 +77,7 @@ impl<S: Space> Map<S> {
         if !planted::is(Fault::NoFlushOfRights) {
             self.finish(&mut going);
         }
-        Ok(())
+        done
     }
 
     /// Changes the words of one table from `place` up to `end`, and returns where it has come to.
@@ -77,7 +86,7 @@ impl<S: Space> Map<S> {
         tables: &mut S::Tables,
         (place, end): (Place, VirtAddr),
         new: &impl Fn(Marks) -> Marks,
-        going: &mut Unflushed<Gone>,
+        (going, done): (&mut Unflushed<Gone>, &mut Done),
     ) -> VirtAddr {
         let end = place.index + if place.level == 1 { run_length(&place, end) } else { 1 };
         let page = |index: usize| place.at.plus((index - place.index) as u64 * place.bytes());
@@ -89,6 +98,9 @@ impl<S: Space> Map<S> {
             };
             let first = index;
             index += change.make(tables, place.table, index..end);
+            if change.done == Done::Halfway {
+                *done = Done::Halfway;
+            }
             if change.loses
                 && let Some(range) = VirtRange::new(page(first), page(index))
             {
@@ -100,18 +112,23 @@ impl<S: Space> Map<S> {
 
     /// Returns how a word changes. `None` where a CPU copies the page.
     fn change_of(&self, word: Word, size: PageSize, new: &impl Fn(Marks) -> Marks) -> Option<Change> {
-        let mut loses = false;
+        let (mut loses, mut done) = (false, Done::Whole);
         let changed = match word.state(size) {
             State::Busy(_) => return None,
             State::Empty => word,
             State::Fresh(marks) => Word::fresh(new(marks)),
             State::Named(slot, marks) => Word::named(slot, new(marks)),
             State::Mapped(pfn, marks) => {
-                loses = !marks.protection().is_within(new(marks).protection());
-                Word::mapped(pfn, size, new(marks), |access| self.space.attributes(access))
+                let mut changed = new(marks);
+                if marks.protection().swaps(changed.protection()) {
+                    changed = changed.with_protection(Protection::Read);
+                    done = Done::Halfway;
+                }
+                loses = !marks.protection().is_within(changed.protection());
+                Word::mapped(pfn, size, changed, |access| self.space.attributes(access))
             }
         };
-        Some(Change::of(word, changed, loses))
+        Some(Change { done, ..Change::of(word, changed, loses) })
     }
 
     /// Checks that all pages of a range are allocated. The caller holds the lanes.
@@ -139,6 +156,15 @@ fn find_empty<T: TableMemory>(tables: &T, table: Pfn, indices: Range<usize>) -> 
     }
 }
 
+/// How far a change of rights has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// Each page has its new rights.
+    Whole,
+    /// Pages have lost one of two rights that no page has at once, and have yet to be given the other.
+    Halfway,
+}
+
 /// A change of a word: the same one is made to each word that differs in its address alone, as the words of a range
 /// mostly do.
 struct Change {
@@ -148,6 +174,8 @@ struct Change {
     flipped: u64,
     /// Whether a right is lost.
     loses: bool,
+    /// Whether another change follows.
+    done: Done,
 }
 
 impl Change {
@@ -158,6 +186,7 @@ impl Change {
             after: changed.0.bits() & !bits::ADDRESS,
             flipped,
             loses,
+            done: Done::Whole,
         }
     }
 

@@ -35,7 +35,7 @@ impl<S: Space> Map<S> {
     /// there is none. Nothing has changed then.
     ///
     /// Cost: a word for each page, or one for each table that is unmapped as a whole; a flush for 64 pages, 64 tables, or
-    /// what there is; none where no page had a frame.
+    /// the end of the range; none where no page had a frame, and no table went.
     pub fn unmap(&self, range: VirtRange) -> Result<u64, VmError> {
         self.check(range)?;
         let _lanes = self.lanes.hold(range, || self.space.relax());

@@ -91,6 +91,11 @@ impl Protection {
         )
     }
 
+    /// Tells whether one of them writes and the other executes.
+    pub(crate) const fn swaps(self, other: Self) -> bool {
+        matches!((self, other), (Self::ReadWrite, Self::ReadExecute) | (Self::ReadExecute, Self::ReadWrite))
+    }
+
     /// Tells whether all that it allows is allowed by `other`.
     pub const fn is_within(self, other: Self) -> bool {
         matches!(

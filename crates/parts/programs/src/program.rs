@@ -158,7 +158,7 @@ fn executable(file: &[u8]) -> Result<(&Elf, bool), LoadError> {
 }
 
 fn headers<'file>(elf: &Elf, file: &'file [u8]) -> Result<&'file [Header], LoadError> {
-    // The count is looked at before the headers, because a count of 0xffff stands for a larger one elsewhere in the file.
+    // The count is looked at before the headers, because a count of 0xffff means a larger one elsewhere in the file.
     let count = usize::from(elf.e_phnum(LE));
     if count > MAX_HEADERS {
         return Err(LoadError::TooManyHeaders(count));

@@ -1,12 +1,15 @@
 //! One thing at a time: what each call does, what it costs, and which requests it refuses.
 
-use rhumb_machine::{Pfn, PfnRange, VirtAddr, VirtRange};
+use std::sync::{Arc, Mutex};
+
+use rhumb_hosted::mmu;
+use rhumb_machine::{CpuId, Pfn, PfnRange, VirtAddr, VirtRange};
 use rhumb_pagetable::{CacheMode, walk};
 use rhumb_vm::{
     Allocation, Device, FaultError, Inherit, Limits, Map, Protection, RegionKind, Resolved, Use, VmError,
 };
 
-use crate::world::{GIB, KINDS, Kind, MIB, PAGE, TIB, on_ground, range};
+use crate::world::{GIB, KINDS, Kind, MIB, PAGE, TIB, TestSpace, on_ground, range};
 
 #[test]
 fn a_page_is_zero_at_its_first_use_and_keeps_what_is_written() {
@@ -24,6 +27,45 @@ fn a_page_is_zero_at_its_first_use_and_keeps_what_is_written() {
             assert_eq!(map.unmap(area), Ok(3));
             assert_eq!(map.fault(area.start(), Use::Read), Err(FaultError::NotAllocated(area.start())));
             space.0.assert_no_stale();
+        });
+    }
+}
+
+/// While CPUs still have the old translation of a page, no CPU gets one with the right that excludes the old one.
+#[test]
+fn i4_a_page_is_executed_after_all_cpus_have_dropped_its_writing() {
+    let rights = [Protection::ReadWrite, Protection::ReadExecute];
+    for is_reversed in [false, true] {
+        on_ground(|ground| {
+            // The CPUs of the software MMU run as the kernel, which executes no page of a task.
+            let kind = Kind::Kernel;
+            let [before, after] = if is_reversed { [rights[1], rights[0]] } else { rights };
+            let map = ground.map(kind);
+            let area = map.allocate(&Allocation::pages(3)).unwrap();
+            let at = area.start().plus(PAGE);
+            map.space().0.write(&map, 1, at, 1).unwrap();
+            map.protect(area, before).unwrap();
+            let access = move |space: &TestSpace, cpu, access| {
+                space.0.tlb.mmu().access(CpuId::new(cpu).unwrap(), at, access).is_ok()
+            };
+            let [old, new] = match is_reversed {
+                false => [mmu::Use::Write, mmu::Use::Execute],
+                true => [mmu::Use::Execute, mmu::Use::Write],
+            };
+            assert!(access(map.space(), 1, old), "CPU 1 has the translation");
+            let seen = Arc::new(Mutex::new(None));
+            let (space, place) = (map.space().clone(), Arc::clone(&seen));
+            *ground.at_flush.lock().unwrap() = Some(Box::new(move || {
+                *place.lock().unwrap() = Some((access(&space, 1, old), access(&space, 2, new)));
+            }));
+            map.protect(area, after).unwrap();
+            assert_eq!(*seen.lock().unwrap(), Some((true, false)), "before the first flush");
+            assert_eq!(
+                (access(map.space(), 1, old), access(map.space(), 2, new)),
+                (false, true),
+                "{kind:?} {before:?}"
+            );
+            map.space().0.assert_no_stale();
         });
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Ground {
     pub(crate) flushes: AtomicU64,
     /// Runs in the next allocation of a map: between the two looks of a fault, for one.
     pub(crate) at_alloc: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Runs before the next flush of a map.
+    pub(crate) at_flush: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 /// Whose map it is.
@@ -118,6 +120,7 @@ impl Ground {
             fails_on: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             at_alloc: Mutex::new(None),
+            at_flush: Mutex::new(None),
         }))
     }
 
@@ -348,6 +351,10 @@ unsafe impl Space for TestSpace {
     }
     fn flush(&self, pinned: Pinned<'_>, unflushed: &mut Unflushed<Gone>) -> Flushed<Gone> {
         self.0.ground.flushes.fetch_add(1, Relaxed);
+        let act = self.0.ground.at_flush.lock().unwrap().take();
+        if let Some(act) = act {
+            act();
+        }
         let _all = self.0.instructions.write().unwrap();
         unflushed.flush(&self.0.tlb, pinned)
     }
